@@ -1,0 +1,1 @@
+"""WHO RUNS IT: one seam, and an executor for each backend behind it."""

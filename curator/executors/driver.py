@@ -1,0 +1,208 @@
+"""The driver's side of a run, the same for every executor: plan, step by step, commit, account, publish.
+
+Only small results come here: counts and names of files. Text stays with the workers, keys and removals in files.
+"""
+
+from __future__ import annotations
+
+import datetime
+import os
+import platform
+import time
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from loguru import logger
+
+from curator.errors import ConfigError, ExecutorError, TooManyBadRecordsError
+from curator.pipeline import Barrier, Pipeline, Plan, Segment, Step, plan_run
+from curator.report.progress import Progress
+from curator.report.table import render_report
+from curator.runs.accounts import Accounts
+from curator.runs.publish import build_output, publish
+from curator.runs.result import RunResult
+from curator.runs.scratch import Scratch, check_output
+from curator.stages.barrier.keys import plan_partitions, write_keys_index
+from curator.stages.barrier.rows import write_removals_index
+from curator.stages.base import SinkStage, SourceStage
+from curator.stages.io.byte_stream import is_remote
+from curator.stages.io.inputs import EMBEDDED
+from curator.tasks import PartitionTask, ResultTask, Selection, SplitTask, Task
+
+if TYPE_CHECKING:
+    from curator.executors.base import BaseExecutor
+
+
+def run_pipeline(
+    executor: BaseExecutor, pipeline: Pipeline, *, run_directory: Path | None, show_progress: bool | None
+) -> RunResult:
+    """Run a pipeline from its input to its published output.
+
+    Raises:
+        CuratorError: the run could not be finished; nothing was published, and the inputs are as they were.
+    """
+    source, sink = pipeline.stages[0], pipeline.stages[-1]
+    if not isinstance(source, SourceStage) or not isinstance(sink, SinkStage):
+        raise ConfigError(
+            "stages: a run begins with a stage that reads and ends with one that writes, as in [read,exact,write]."
+        )
+    output_path = Path(os.path.abspath(getattr(sink, "output_path", "")))
+    durable = getattr(sink, "durability", "full") == "full"
+    replace = getattr(sink, "output_mode", "new") == "replace"
+    named = [path for path in getattr(source, "input_path", []) if path != EMBEDDED and not is_remote(path)]
+    check_output(output_path, replace=replace, inputs=[path for path in named if os.path.exists(path)])
+    scratch = Scratch(output_path, durable=durable)
+    scratch.open()
+    try:
+        input_directory = (run_directory or output_path.with_name(output_path.name + ".run")) / "input"
+        stages = [source.materialise(input_directory), *pipeline.stages[1:]]
+        plan = plan_run(stages, executor=executor.describe())
+        local = [split.file.path for split in plan.splits if not is_remote(split.file.path)]
+        check_output(output_path, replace=replace, inputs=list(dict.fromkeys(local)))
+        for line in str(plan).splitlines():
+            logger.log("WARNING" if line.startswith("doubt ") else "INFO", "{}", line)
+        return _run_planned(executor, plan, scratch, durable=durable, replace=replace, show_progress=show_progress)
+    finally:
+        scratch.close()
+
+
+def _run_planned(
+    executor: BaseExecutor, plan: Plan, scratch: Scratch, *, durable: bool, replace: bool, show_progress: bool | None
+) -> RunResult:
+    accounts = Accounts(plan)
+    before_session = time.perf_counter()
+    segment_results: list[list[ResultTask]] = []
+    with executor.session(plan.steps, len(plan.splits)):
+        started = time.perf_counter()
+        startup_s = started - before_session
+        begun = datetime.datetime.now(datetime.UTC)
+        results: list[ResultTask] = []
+        shown = show_progress if show_progress is not None or executor.show_progress else False
+        with Progress(shown, interval_s=executor.progress_interval) as progress:
+            for step in plan.steps:
+                units = _units(step, plan, scratch, results, segment_results)
+                results = _run_step(executor, step, units, plan, scratch, progress)
+                accounts.add(step, results)
+                if not segment_results:
+                    _check_quarantine(plan, accounts, results)
+                _after(step, results, scratch, segment_results)
+        seconds = time.perf_counter() - started
+    accounts.finish()
+    totals, stages = accounts.totals(), [stage.to_dict() for stage in accounts.stages.values()]
+    read_bytes = next(iter(accounts.stages.values())).bytes
+    report = render_report(
+        totals,
+        stages,
+        seconds=seconds,
+        read_bytes=read_bytes,
+        output_path=scratch.output_path,
+        damaged_files=accounts.damaged_files,
+    )
+    run: dict[str, Any] = {
+        "version": 1,
+        "status": "done",
+        "fingerprint": plan.fingerprint,
+        "executor": plan.executor,
+        "host": platform.node(),
+        "python": platform.python_version(),
+        "began": begun.isoformat(timespec="seconds"),
+        "startup_seconds": round(startup_s, 3),
+        "shutdown_seconds": round(time.perf_counter() - started - seconds, 3),
+        "seconds": round(seconds, 3),
+        "input": {
+            "files": len({split.file.path for split in plan.splits}),
+            "bytes": plan.total_bytes,
+            "uncompressed_bytes": read_bytes,
+            "splits": len(plan.splits),
+        },
+        "counts": totals,
+        "stages": stages,
+    }
+    staging = build_output(scratch, plan, accounts, segment_results, run=run, report=report, durable=durable)
+    publish(staging, scratch.output_path, replace=replace)
+    logger.info("published {}", scratch.output_path)
+    for result in segment_results[-1]:
+        result.directory = str(scratch.output_path)
+    return RunResult(scratch.output_path, totals, stages, seconds, report, segment_results[-1])
+
+
+def _check_quarantine(plan: Plan, accounts: Accounts, results: Sequence[ResultTask]) -> None:
+    """Stop early when too many records are bad: the night is long, and the output would be thrown away."""
+    limit = getattr(plan.steps[0].all_stages[0], "max_quarantined", None)
+    totals = accounts.totals()
+    bad, read = totals["quarantined"], totals["read"]
+    if limit is None or bad <= limit * read:
+        return
+    reasons: Counter[str] = Counter()
+    for result in results:
+        reasons.update(result.counts["quarantined"])
+    worst = max(results, key=lambda result: sum(result.counts["quarantined"].values()))
+    shown = ", ".join(f"{reason} {count:,}" for reason, count in reasons.most_common(5))
+    raise TooManyBadRecordsError(
+        f"{bad:,} of {read:,} records are bad, more than read.max_quarantined={limit}: {shown}; most of them in "
+        f"{plan.splits[worst.unit].file.path!r}. Nothing is published. Mend the input, or raise the limit to see them "
+        "in the quarantine."
+    )
+
+
+def _units(
+    step: Step,
+    plan: Plan,
+    scratch: Scratch,
+    previous: Sequence[ResultTask],
+    segment_results: Sequence[Sequence[ResultTask]],
+) -> list[list[Task]]:
+    """The units of a step, from what the step before it left."""
+    if isinstance(step, Barrier):
+        key_files = [f"{result.directory}/{name}" for result in previous if (name := result.files.get("keys"))]
+        bounds = plan_partitions(key_files, step.shuffle.partition_bytes)
+        index = scratch.step_file(step.ordinal, "keys.json")
+        write_keys_index(index, key_files, bounds)
+        count = len(bounds) - 1
+        return [
+            [PartitionTask(task_id=str(number), partition=number, num_partitions=count, index_path=str(index))]
+            for number in range(count)
+        ]
+    units: list[list[Task]] = []
+    for split in plan.splits:
+        selection = None
+        if segment_results:
+            rows = segment_results[-1][split.ordinal]
+            removals = scratch.step_file(step.ordinal - 1, "removals.json")
+            selection = Selection(f"{rows.directory}/{rows.files['rows']}", str(removals))
+        units.append([SplitTask(task_id=str(split.ordinal), split=split, selection=selection)])
+    return units
+
+
+def _run_step(
+    executor: BaseExecutor, step: Step, units: list[list[Task]], plan: Plan, scratch: Scratch, progress: Progress
+) -> list[ResultTask]:
+    results: list[ResultTask | None] = [None] * len(units)
+    total = plan.total_bytes if isinstance(step, Segment) else 0
+    with progress.step(step.name, total_bytes=total, num_units=len(units)) as shown:
+        for unit, tasks in executor.run_step(step, units, scratch.attempts, shown.add_bytes):
+            (result,) = tasks
+            assert isinstance(result, ResultTask)
+            results[unit] = scratch.commit(step.ordinal, units[unit][0].task_id, result)
+            split = getattr(units[unit][0], "split", None)
+            shown.unit_done(0 if split is None else split.size_bytes)
+    missing = [number for number, result in enumerate(results) if result is None]
+    if missing:
+        raise ExecutorError(
+            f"{step.name}: {len(missing):,} of {len(units):,} units never came back. Nothing is published."
+        )
+    return [result for result in results if result is not None]
+
+
+def _after(step: Step, results: list[ResultTask], scratch: Scratch, segment_results: list[list[ResultTask]]) -> None:
+    """Leave what the next step needs, and give back the space of what nobody needs any more."""
+    if isinstance(step, Segment):
+        segment_results.append(results)
+        return
+    files = [f"{result.directory}/{name}" for result in results if (name := result.files.get("removals"))]
+    write_removals_index(scratch.step_file(step.ordinal, "removals.json"), step.shuffle.name, files)
+    for result in segment_results[-1]:
+        if name := result.files.get("keys"):
+            Path(result.directory, name).unlink()

@@ -1,0 +1,117 @@
+"""The plan of a run: splits, bytes, segments and barriers, said before anything is done."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from curator.errors import ConfigError
+from curator.pipeline.segments import Step, build_steps
+from curator.stages.base import ProcessingStage, SinkStage, SourceStage
+from curator.tasks import Split
+
+FORMAT_VERSION = 1
+"""Version of everything that a run leaves on disk."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a run will do.
+
+    Args:
+        steps: segments and barriers in running order.
+        splits: the pieces of the input, in order.
+        ignored: names in input directories that are not data.
+        output_path: where the output will appear.
+        executor: the executor in words.
+        stages: name and settings of each stage.
+        doubts: what looks like a mistake but need not be one.
+    """
+
+    steps: list[Step]
+    splits: list[Split]
+    ignored: list[str]
+    output_path: str
+    executor: str
+    stages: list[dict[str, Any]]
+    doubts: list[str] = field(default_factory=list)
+
+    @property
+    def total_bytes(self) -> int:
+        """Bytes of storage that one pass over the input reads."""
+        return sum(split.size_bytes for split in self.splits)
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of the input manifest and of every setting that decides the result."""
+        content = {
+            "version": FORMAT_VERSION,
+            "stages": self.stages,
+            "splits": [split.to_dict() for split in self.splits],
+        }
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+    def __str__(self) -> str:
+        files = {split.file.path for split in self.splits}
+        kinds = sorted({split.file.suffix for split in self.splits})
+        lines = [
+            f"input     {len(files):,} files, {_size(self.total_bytes)}, {', '.join(kinds) or 'nothing'}; "
+            f"{len(self.splits):,} splits of up to {_size(max((s.size_bytes for s in self.splits), default=0))}",
+        ]
+        if self.ignored:
+            shown = ", ".join(repr(name) for name in self.ignored[:3])
+            lines.append(
+                f"ignored   {len(self.ignored):,} names that are not data: {shown}{' ...' * (len(self.ignored) > 3)}"
+            )
+        if self.executor:
+            lines.append(f"executor  {self.executor}")
+        for number, step in enumerate(self.steps, start=1):
+            lines.append(f"step {number}    {step.name}; a worker takes {step.resources.cpus:g} CPU")
+        lines.append(
+            f"reads     {_size(self.total_bytes * sum('read' in step.name for step in self.steps))} in all passes"
+        )
+        lines.append(f"output    {self.output_path}")
+        lines += [f"doubt     {doubt}" for doubt in self.doubts]
+        return "\n".join(lines)
+
+
+def plan_run(stages: Sequence[ProcessingStage], *, executor: str = "") -> Plan:
+    """Plan a run over its input; reads metadata only.
+
+    Raises:
+        ConfigError: a pipeline that does not begin with a source and end with a sink, or an input that is not there.
+    """
+    steps = build_steps(stages)
+    source, sink = stages[0], stages[-1]
+    problems = []
+    if not isinstance(source, SourceStage):
+        problems.append("stages: nothing is read. Begin with a stage that reads, as in 'stages=[read,exact,write]'.")
+    if not isinstance(sink, SinkStage):
+        problems.append("stages: nothing is written. End with a stage that writes, as in 'stages=[read,exact,write]'.")
+    if problems:
+        raise ConfigError(problems)
+    assert isinstance(source, SourceStage)
+    plan = source.plan_splits()
+    asked = [column for stage in stages[1:] for column in stage.inputs()]
+    return Plan(
+        doubts=source.doubts(plan.splits, asked),
+        steps=steps,
+        splits=plan.splits,
+        ignored=plan.ignored,
+        output_path=str(getattr(sink, "output_path", "")),
+        executor=executor,
+        stages=[
+            {"name": stage.name, "class": type(stage).__qualname__, "settings": stage.settings()} for stage in stages
+        ],
+    )
+
+
+def _size(count: float) -> str:
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}" if unit == "bytes" else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.1f} TB"

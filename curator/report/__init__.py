@@ -1,0 +1,1 @@
+"""WHAT ONE SEES: progress, the table of a run, and the documents that it removed."""

@@ -1,0 +1,89 @@
+"""The subcommands that look at an output: ``verify``, ``show`` and ``status``. They change nothing."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from curator.errors import CuratorError
+
+
+def run_command(argv: Sequence[str]) -> int:
+    """Run one subcommand.
+
+    Args:
+        argv: the subcommand and its arguments.
+
+    Returns:
+        The exit code.
+    """
+    arguments = _parser().parse_args(argv)
+    try:
+        return int(arguments.run(arguments))
+    except CuratorError as error:
+        print(f"curator {argv[0]}: {error}", file=sys.stderr)
+        return error.exit_code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="curator", description="Look at an output of curator.")
+    commands = parser.add_subparsers(required=True)
+    verify = commands.add_parser("verify", help="count everything again and compare it with the manifest")
+    verify.add_argument("output", type=Path, metavar="OUTPUT")
+    verify.add_argument("--no-input", action="store_true", help="do not count the input files again")
+    verify.set_defaults(run=_verify)
+    show = commands.add_parser("show", help="what was removed, beside what it lost to")
+    show.add_argument("output", type=Path, metavar="OUTPUT")
+    show.add_argument("--removed", type=_count, default=5, metavar="N", help="how many removed documents (5)")
+    show.add_argument("--quarantined", type=_count, default=0, metavar="N", help="how many bad records (0)")
+    show.add_argument("--id", help="only the document with this id")
+    show.set_defaults(run=_show)
+    status = commands.add_parser("status", help="the report of a finished run, or whether one is under way")
+    status.add_argument("output", type=Path, metavar="OUTPUT")
+    status.set_defaults(run=_status)
+    return parser
+
+
+def _count(text: str) -> int:
+    value = int(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError("must be at least 0")
+    return value
+
+
+def _verify(arguments: argparse.Namespace) -> int:
+    from curator.runs.verify import verify_output
+
+    found = verify_output(arguments.output, inputs=not arguments.no_input)
+    for note in found.notes:
+        print(f"note: {note}")
+    for problem in found.problems:
+        print(f"wrong: {problem}", file=sys.stderr)
+    if found.problems:
+        print(f"{len(found.problems)} difference(s): do not use this output.", file=sys.stderr)
+        return 1
+    counts = found.counts
+    print(
+        f"verified: {counts['read']:,} records read = {counts['kept']:,} kept + {counts['removed']:,} removed "
+        f"+ {counts['quarantined']:,} quarantined"
+    )
+    return 0
+
+
+def _show(arguments: argparse.Namespace) -> int:
+    from curator.report.show import show_output
+
+    for line in show_output(
+        arguments.output, removed=arguments.removed, quarantined=arguments.quarantined, only_id=arguments.id
+    ):
+        print(line)
+    return 0
+
+
+def _status(arguments: argparse.Namespace) -> int:
+    from curator.report.show import status_output
+
+    print(status_output(arguments.output))
+    return 0

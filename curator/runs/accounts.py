@@ -1,0 +1,174 @@
+"""The accounts of a run: what each step did with how many records, and whether it all adds up.
+
+Counts of every step flow in; the table of stages flows out. Nothing is published before ``check`` has passed: records
+read are records kept, removed and quarantined, split by split; the bytes that the splits covered tile each file; a
+Parquet file gave as many records as its footer says.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from curator.errors import ConservationError
+from curator.pipeline import Plan, Segment, Step
+from curator.tasks import ResultTask, Split
+
+_STREAM_DAMAGES = frozenset(("corrupt_stream", "truncated_stream", "trailing_garbage"))
+
+
+@dataclass(slots=True)
+class StageAccount:
+    """One row of the table of stages.
+
+    Args:
+        name: the stage.
+        documents_in: documents that reached it.
+        removed: documents it removed, by reason.
+        quarantined: records it could not accept, by reason.
+        bytes: uncompressed bytes that passed it.
+        seconds: worker seconds spent in it, summed over workers.
+    """
+
+    name: str
+    documents_in: int = 0
+    removed: Counter[str] = field(default_factory=Counter)
+    quarantined: Counter[str] = field(default_factory=Counter)
+    bytes: int = 0
+    seconds: float = 0.0
+
+    @property
+    def kept(self) -> int:
+        """Documents that went on."""
+        return self.documents_in - self.removed.total() - self.quarantined.total()
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON values for ``run.json``."""
+        return {
+            "name": self.name,
+            "documents_in": self.documents_in,
+            "kept": self.kept,
+            "removed": dict(sorted(self.removed.items())),
+            "quarantined": dict(sorted(self.quarantined.items())),
+            "bytes": self.bytes,
+            "seconds": round(self.seconds, 3),
+        }
+
+
+class Accounts:
+    """Collects the counts of all steps of a run.
+
+    Args:
+        plan: the plan of the run.
+    """
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        self.stages = {stage["name"]: StageAccount(stage["name"]) for stage in plan.stages}
+        self._decided = 0
+        self._alive: list[int] | None = None
+        self.split_counts: list[dict[str, int]] = [
+            {"read": 0, "kept": 0, "removed": 0, "quarantined": 0} for _ in plan.splits
+        ]
+        self.damaged_files = 0
+
+    def add(self, step: Step, results: Sequence[ResultTask]) -> None:
+        """Take the results of a finished step.
+
+        Raises:
+            ConservationError: they do not add up with what went in.
+        """
+        for result in results:
+            for name, seconds in result.seconds.items():
+                self.stages[name].seconds += seconds
+        if isinstance(step, Segment):
+            self._add_segment(step, results)
+        else:
+            self._decided = sum(result.counts["removed"] for result in results)
+
+    def _add_segment(self, segment: Segment, results: Sequence[ResultTask]) -> None:
+        first_pass, before = self._alive is None, self._alive
+        alive, applied = [], 0
+        passed_bytes = sum(result.counts["bytes"] for result in results)
+        for split, result in zip(self._plan.splits, results, strict=True):
+            counts, totals = result.counts, self.split_counts[split.ordinal]
+            removed = sum(sum(reasons.values()) for reasons in counts["removed"].values())
+            quarantined = sum(counts["quarantined"].values())
+            incoming = counts["read"] if before is None else before[split.ordinal]
+            if incoming != counts["alive"] + removed + quarantined:
+                raise ConservationError(
+                    f"{segment.name}: {split.name} of {split.file.path!r} does not add up: {incoming:,} records in, "
+                    f"but {counts['alive']:,} left, {removed:,} removed and {quarantined:,} in quarantine. "
+                    "Nothing is published."
+                )
+            if first_pass:
+                totals["read"] = counts["read"]
+                self.damaged_files += not _STREAM_DAMAGES.isdisjoint(counts["quarantined"])
+            totals["removed"] += removed
+            totals["quarantined"] += quarantined
+            totals["kept"] = counts["alive"]
+            alive.append(counts["alive"])
+            for name, reasons in counts["removed"].items():
+                self.stages[name].removed.update(reasons)
+                applied += sum(reasons.values()) if name in self._shuffled_before(segment) else 0
+            source = self.stages[self._plan.stages[0]["name"]]
+            source.quarantined.update({reason: n for reason, n in counts["quarantined"].items() if n})
+            if "part" in counts and counts["part"]["kept"] != counts["alive"]:
+                raise ConservationError(
+                    f"{segment.name}: {split.name}: {counts['alive']:,} documents reached the writer, but "
+                    f"{counts['part']['kept']:,} were written. Nothing is published."
+                )
+        if not first_pass and applied != self._decided:
+            raise ConservationError(
+                f"{segment.name}: the barrier decided to remove {self._decided:,} documents, but {applied:,} were "
+                "taken out. Nothing is published."
+            )
+        if first_pass:
+            self._check_coverage(results)
+            for stage in self.stages.values():
+                stage.bytes = passed_bytes
+        self._alive = alive
+
+    def _shuffled_before(self, segment: Segment) -> set[str]:
+        return {step.all_stages[0].name for step in self._plan.steps if step.ordinal == segment.ordinal - 1}
+
+    def _check_coverage(self, results: Sequence[ResultTask]) -> None:
+        """The independent count: bytes of JSON lines tile their file, Parquet rows are those of the footer."""
+        by_file: dict[str, list[tuple[Split, ResultTask]]] = {}
+        for split, result in zip(self._plan.splits, results, strict=True):
+            by_file.setdefault(split.file.path, []).append((split, result))
+        for path, parts in by_file.items():
+            file = parts[0][0].file
+            if file.format == "parquet":
+                read = sum(result.counts["read"] for _, result in parts)
+                if file.num_rows is not None and read != file.num_rows:
+                    raise ConservationError(f"{path!r}: its footer says {file.num_rows:,} rows, {read:,} were read.")
+                continue
+            position = 0
+            for split, result in parts:
+                first, last = result.counts["extent"]
+                if first != position:
+                    raise ConservationError(
+                        f"{path!r}: {split.name} begins at byte {first:,}, but the part before it ends at "
+                        f"{position:,}. Nothing is published."
+                    )
+                position = last
+            if file.compression == "none" and position != file.size_bytes:
+                raise ConservationError(f"{path!r}: {position:,} of {file.size_bytes:,} bytes were read.")
+
+    def finish(self) -> None:
+        """Fill in what reached each stage, front to back."""
+        flowing = sum(counts["read"] for counts in self.split_counts)
+        for stage in self.stages.values():
+            stage.documents_in = flowing
+            flowing = stage.kept
+        kept = sum(counts["kept"] for counts in self.split_counts)
+        if flowing != kept:
+            raise ConservationError(f"{flowing:,} documents should be left after all stages, {kept:,} are.")
+
+    def totals(self) -> dict[str, int]:
+        """Records of the whole run: read, kept, removed, quarantined."""
+        keys = ("read", "kept", "removed", "quarantined")
+        return {key: sum(counts[key] for counts in self.split_counts) for key in keys}

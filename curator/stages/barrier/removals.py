@@ -1,0 +1,37 @@
+"""What a shuffle decided: one file a partition, sorted by document id, so that each split finds its own rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from curator.stages.barrier.arrow_files import read_arrow, write_arrow
+from curator.stages.base import REMOVALS
+from curator.tasks.split import ROW_BITS
+
+
+def write_removals(path: Path, removals: pa.Table) -> bool:
+    """Write the removals of one partition; False, and no file, if there are none."""
+    if not removals.num_rows:
+        return False
+    write_arrow(path, removals.cast(REMOVALS).sort_by("document"))
+    return True
+
+
+def read_removals(files: Sequence[str], split_ordinal: int) -> pa.Table:
+    """The removals of one split, sorted by document id.
+
+    Args:
+        files: the removal files of all partitions.
+        split_ordinal: whose documents are wanted.
+    """
+    bounds = np.array([split_ordinal << ROW_BITS, (split_ordinal + 1) << ROW_BITS], np.uint64)
+    parts = [REMOVALS.empty_table()]
+    for path in files:
+        table = read_arrow(path)
+        begin, end = np.searchsorted(table["document"].to_numpy(), bounds)
+        parts.append(table.slice(int(begin), int(end - begin)))
+    return pa.concat_tables(parts).sort_by("document")

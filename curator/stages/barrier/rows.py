@@ -1,0 +1,105 @@
+"""The rows of a split that are alive, and where they lie, written before a barrier and read behind it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from curator.stages.barrier.arrow_files import read_arrow, write_arrow
+from curator.stages.barrier.removals import read_removals
+from curator.tasks import DocumentBatch, Removed, Selection, document_ids
+
+
+@dataclass(frozen=True, slots=True)
+class SelectedRows:
+    """What is left of a split behind a barrier, and what the barrier took.
+
+    Args:
+        rows: int64, shape (num_docs,), ascending.
+        begins: int64, shape (num_docs,): first byte of each line in the uncompressed file; empty for Parquet.
+        ends: int64, shape (num_docs,): one past its last byte, the line feed not included.
+        removed: the removals, by stage and reason.
+    """
+
+    rows: npt.NDArray[np.int64]
+    begins: npt.NDArray[np.int64]
+    ends: npt.NDArray[np.int64]
+    removed: list[Removed]
+
+
+class RowsWriter:
+    """Collects the places of the rows that are still alive at the end of a segment."""
+
+    def __init__(self) -> None:
+        self._rows: list[npt.NDArray[np.int64]] = []
+        self._begins: list[npt.NDArray[np.int64]] = []
+        self._ends: list[npt.NDArray[np.int64]] = []
+
+    def add(self, batch: DocumentBatch) -> None:
+        """Take the rows of a batch; copies, so the batch may go."""
+        self._rows.append(batch.rows.copy())
+        if batch.lines is not None:
+            self._begins.append(batch.lines.starts + batch.lines.offset)
+            self._ends.append(batch.lines.ends + batch.lines.offset)
+
+    def close(self, path: Path) -> None:
+        """Write the file."""
+        empty = np.empty(0, np.int64)
+        columns = {"row": np.concatenate([empty, *self._rows])}
+        if self._begins:
+            columns["begin"] = np.concatenate([empty, *self._begins])
+            columns["end"] = np.concatenate([empty, *self._ends])
+        write_arrow(path, pa.table(columns))
+
+
+def write_removals_index(path: Path, stage: str, files: list[str]) -> None:
+    """List the removal files of a barrier for the splits behind it."""
+    path.write_text(json.dumps({"stage": stage, "files": files}), encoding="utf-8")
+
+
+def read_selection(selection: Selection, split_ordinal: int) -> SelectedRows:
+    """The rows of a split that neither left before the barrier nor were removed by it."""
+    table = read_arrow(selection.rows_path)
+    index = json.loads(Path(selection.removals_index).read_text(encoding="utf-8"))
+    rows = table["row"].to_numpy()
+    removals = read_removals(index["files"], split_ordinal)
+    removed = _by_reason(index["stage"], removals)
+    keep = ~np.isin(document_ids(split_ordinal, rows), removals["document"].to_numpy(), kind="sort")
+    empty = np.empty(0, np.int64)
+    has_places = "begin" in table.column_names
+    return SelectedRows(
+        rows=rows[keep],
+        begins=table["begin"].to_numpy()[keep] if has_places else empty,
+        ends=table["end"].to_numpy()[keep] if has_places else empty,
+        removed=removed,
+    )
+
+
+def _by_reason(stage: str, removals: pa.Table) -> list[Removed]:
+    found = []
+    for reason in sorted(set(removals["reason"].to_pylist())):
+        part = removals.filter(pa.compute.equal(removals["reason"], reason)).combine_chunks()
+        column = {name: _array(part[name]) for name in part.column_names}
+        rows = (part["document"].to_numpy() & np.uint64(0xFFFFFFFF)).astype(np.int64)
+        found.append(
+            Removed(
+                stage=stage,
+                reason=reason,
+                rows=rows,
+                ids=column["id"],
+                keys=column["key"],
+                scores=column["score"],
+                kept=column["kept"],
+                kept_ids=column["kept_id"],
+            )
+        )
+    return found
+
+
+def _array(column: pa.ChunkedArray) -> pa.Array:
+    return column.chunk(0) if column.num_chunks == 1 else pa.concat_arrays(column.chunks)

@@ -1,0 +1,215 @@
+"""The stage contract: a pure function of its task, and the three roles that an executor treats in their own way.
+
+A plain stage turns tasks into tasks. A source plans splits and reads them. A shuffle stage asks for equal keys to
+meet: its ``process`` and ``keys`` run in the segment before the barrier, its ``decide`` behind it. A sink gathers the
+tasks of one unit of work into files. A constructor never touches the file system, the network or a device.
+"""
+
+from __future__ import annotations
+
+import copy
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import pyarrow as pa
+
+from curator.errors import StageError
+from curator.stages.resources import Resources
+from curator.tasks import DocumentBatch, ResultTask, Split, SplitTask, Task
+
+
+@dataclass(frozen=True, slots=True)
+class NodeInfo:
+    """The node that ``setup_on_node`` runs on."""
+
+    node_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerMetadata:
+    """The worker that ``setup`` runs in; ``allocation`` is what its backend gave it."""
+
+    worker_id: str = ""
+    allocation: Any = None
+
+
+class ProcessingStage(ABC):
+    """Turns tasks into tasks: same task, same result, no state that matters between calls.
+
+    ``batch_size`` tasks are handed to ``process_batch`` at a time. ``runtime_env`` is the strongest layer of the
+    environment of its workers. Both, and ``resources`` and ``name``, may be set on the class or changed with
+    ``with_``.
+
+    Example:
+        >>> from dataclasses import dataclass
+        >>> class Double(ProcessingStage):
+        ...     name = "double"
+        ...     def process(self, task):
+        ...         return [task, task]
+        >>> Double().with_(batch_size=4).batch_size
+        4
+    """
+
+    name: str = ""
+    resources: Resources = Resources()
+    batch_size: int = 1
+    runtime_env: Mapping[str, Any] | None = None
+
+    def inputs(self) -> tuple[str, ...]:
+        """Columns of a document batch that this stage reads."""
+        return ()
+
+    def outputs(self) -> tuple[str, ...]:
+        """Columns that it adds or changes."""
+        return ()
+
+    def setup_on_node(self, node_info: NodeInfo, worker_metadata: WorkerMetadata) -> None:
+        """Prepare a node, once, before any worker starts there: downloads, compiled kernels."""
+
+    def setup(self, worker_metadata: WorkerMetadata) -> None:
+        """Prepare one worker: load what ``process`` needs."""
+
+    @abstractmethod
+    def process(self, task: Any) -> Task | list[Task] | Iterator[Task] | None:  # noqa: ANN401
+        """The work: one task in; one, many, lazily many, or none out."""
+
+    def process_batch(self, tasks: Sequence[Task]) -> list[Task | None]:
+        """The work on several tasks; stages that gain from it override this one."""
+        results: list[Task | None] = []
+        for task in tasks:
+            made = self.process(task)
+            if made is None or isinstance(made, Task):
+                results.append(made)
+            else:
+                results.extend(made)
+        return results
+
+    def teardown(self) -> None:
+        """Release what ``setup`` took."""
+
+    def num_workers(self) -> int | None:
+        """Workers that this stage wants; ``None`` leaves it to the executor."""
+        return None
+
+    def ray_stage_spec(self) -> dict[str, Any]:
+        """Hints for Ray executors, by the keys of ``RayStageSpecKeys``."""
+        return {}
+
+    def settings(self) -> dict[str, Any]:
+        """What decides the result, as JSON values: the part of the configuration that a fingerprint covers."""
+        return {
+            key: value
+            for key, value in sorted(vars(self).items())
+            if not key.startswith("_") and key not in ("name", "resources", "runtime_env", "batch_size")
+        }
+
+    def with_(self, **changes: Any) -> Self:  # noqa: ANN401
+        """A copy with some attributes changed; the original stays as it was.
+
+        Raises:
+            AttributeError: the stage has no such attribute.
+        """
+        changed = copy.copy(self)
+        for key, value in changes.items():
+            if not hasattr(self, key):
+                raise AttributeError(f"{type(self).__name__} has no attribute {key!r} to change.")
+            setattr(changed, key, value)
+        return changed
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(name={self.name!r})"
+
+
+@dataclass(frozen=True, slots=True)
+class SplitPlan:
+    """What a source will read: its splits in order, and what it passed over."""
+
+    splits: list[Split]
+    ignored: list[str]
+
+
+class SourceStage(ProcessingStage):
+    """Plans the splits of an input once, and reads one split at a time, lazily."""
+
+    @abstractmethod
+    def plan_splits(self) -> SplitPlan:
+        """List the input and cut it; reads metadata only, writes nothing, and does not depend on the cluster."""
+
+    def materialise(self, directory: Path) -> SourceStage:
+        """A source whose input exists as files, made below ``directory`` if it has to be made."""
+        del directory
+        return self
+
+    def doubts(self, splits: Sequence[Split], columns: Sequence[str]) -> list[str]:
+        """What looks like a mistake but need not be one, a sentence each, such as a column that nothing seems to have.
+
+        Args:
+            splits: the planned splits.
+            columns: columns that stages ask for by name.
+        """
+        return []
+
+    @abstractmethod
+    def for_segment(self, columns: Sequence[str], *, whole_rows: bool) -> SourceStage:
+        """The same source, reading only ``columns``, and whole rows only for a segment that writes them."""
+
+
+class ShuffleStage(ProcessingStage):
+    """A barrier: rows of equal key meet, and what is decided about them flows on."""
+
+    partition_bytes: int = 256 << 20
+
+    @abstractmethod
+    def keys(self, batch: DocumentBatch) -> pa.Table:
+        """The small table to shuffle: the key (``high`` and ``low``), ``document``, and what ``decide`` needs."""
+
+    @abstractmethod
+    def decide(self, keys: pa.Table) -> pa.Table:
+        """Documents to remove, given every row of some keys; columns as ``REMOVALS`` says, one row a document."""
+
+
+REMOVALS = pa.schema(
+    [
+        ("document", pa.uint64()),
+        ("id", pa.string()),
+        ("reason", pa.string()),
+        ("key", pa.string()),
+        ("score", pa.float64()),
+        ("kept", pa.uint64()),
+        ("kept_id", pa.string()),
+    ]
+)
+"""What a shuffle decides: the document, why, by which key or score, and the kept document it lost to."""
+
+
+class SinkWriter(ABC):
+    """Gathers the tasks of one unit of work into files of a private directory."""
+
+    @abstractmethod
+    def write(self, task: Task) -> None:
+        """Take one task; nothing of it may be referred to afterwards."""
+
+    @abstractmethod
+    def close(self) -> ResultTask:
+        """Finish the files and say what they are."""
+
+    @abstractmethod
+    def abort(self) -> None:
+        """Let go of open files after a failure; what was written is thrown away by the caller."""
+
+
+class SinkStage(ProcessingStage):
+    """The end of a pipeline: one set of files per unit of work."""
+
+    whole_rows: bool = True
+
+    @abstractmethod
+    def open(self, task: SplitTask, unit: int, directory: Path) -> SinkWriter:
+        """Start gathering what comes of ``task`` in ``directory``, which is private to this attempt."""
+
+    def process(self, task: Any) -> Task | list[Task] | Iterator[Task] | None:  # noqa: ANN401
+        """Refuses: a sink is fed through its writer."""
+        raise StageError(f"{self.name}: a sink takes tasks through open().", stage=self.name, task_id=task.task_id)

@@ -1,0 +1,1 @@
+"""Stages that remove documents because another, kept one is equal or similar."""

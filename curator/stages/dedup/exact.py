@@ -1,0 +1,220 @@
+"""Exact deduplication: documents of equal text meet by their 128-bit hash, and one of them is kept.
+
+The hash is XXH3-128 (seed 0) of the UTF-8 text, after the normalisation that was asked for; any xxhash library computes
+it again from the ledger's ``key``. Among n documents the chance of any false match is below n**2 / 2**129.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from curator.errors import ConfigError
+from curator.stages.base import REMOVALS, NodeInfo, ShuffleStage, WorkerMetadata
+from curator.stages.dedup.normalise import CASES, UNICODE_FORMS, WHITE_SPACES, Normalisation
+from curator.tasks import DocumentBatch, document_ids
+
+EMPTY_TEXTS = ("keep", "match", "remove")
+_NUMERIC = (pa.types.is_floating, pa.types.is_integer, pa.types.is_decimal, pa.types.is_boolean)
+
+
+class ExactDeduplication(ShuffleStage):
+    """Keeps one document of each text.
+
+    Args:
+        keep: which one: ``first`` in input order, ``longest`` before normalisation (in characters), or
+            ``max:<column>``, the largest number in that column; ties go to the first, no number loses.
+        case: ``keep``, ``lower`` or ``fold`` (Unicode case folding).
+        white_space: ``keep``, or ``collapse``: runs become one space, ends are trimmed.
+        unicode: ``keep``, or a normal form: ``NFC``, ``NFD``, ``NFKC``, ``NFKD``.
+        empty_text: documents whose text is empty after normalisation are not compared (``keep``), are compared like
+            all others (``match``), or go (``remove``). Documents without any text are never compared.
+        partition_bytes: bytes of keys that one worker holds at a time behind the barrier.
+
+    Raises:
+        ConfigError: an option is not one of those.
+
+    Example:
+        >>> ExactDeduplication(keep="max:score", white_space="collapse").inputs()
+        ('text', 'id', 'score')
+    """
+
+    name = "exact"
+
+    def __init__(
+        self,
+        *,
+        keep: str = "first",
+        case: str = "keep",
+        white_space: str = "keep",
+        unicode: str = "keep",
+        empty_text: str = "keep",
+        partition_bytes: int = 256 << 20,
+    ) -> None:
+        self.keep = keep
+        self.case = case
+        self.white_space = white_space
+        self.unicode = unicode
+        self.empty_text = empty_text
+        self.partition_bytes = partition_bytes
+        problems = [
+            f"exact.{key}: {value!r} is not known. Choose from: {', '.join(choices)}."
+            for key, value, choices in (
+                ("case", case, CASES),
+                ("white_space", white_space, WHITE_SPACES),
+                ("unicode", unicode, UNICODE_FORMS),
+                ("empty_text", empty_text, EMPTY_TEXTS),
+            )
+            if value not in choices
+        ]
+        if keep not in ("first", "longest") and not (isinstance(keep, str) and keep.startswith("max:") and keep[4:]):
+            problems.append(f"exact.keep: {keep!r} is not known. Choose from: first, longest, max:<column>.")
+        if isinstance(partition_bytes, bool) or not isinstance(partition_bytes, int) or partition_bytes < 1:
+            problems.append(f"exact.partition_bytes={partition_bytes!r}: must be a whole number of at least 1.")
+        if problems:
+            raise ConfigError(problems)
+
+    def inputs(self) -> tuple[str, ...]:
+        """The text, the id for the ledger, and the column that decides who is kept."""
+        return ("text", "id", *([self.keep[4:]] if self.keep.startswith("max:") else []))
+
+    def settings(self) -> dict[str, Any]:
+        """What decides the result; the number of partitions does not."""
+        return {key: value for key, value in super().settings().items() if key != "partition_bytes"}
+
+    def setup_on_node(self, node_info: NodeInfo, worker_metadata: WorkerMetadata) -> None:
+        """Compile the kernels once."""
+        self._warm()
+
+    def setup(self, worker_metadata: WorkerMetadata) -> None:
+        """Load the kernels before the first unit is timed."""
+        self._warm()
+
+    def _warm(self) -> None:
+        from curator.kernels.warm import warm_hashing, warm_normalising
+
+        warm_hashing()
+        if (self.case, self.white_space, self.unicode) != ("keep", "keep", "keep"):
+            warm_normalising()
+
+    def process(self, task: DocumentBatch) -> DocumentBatch:
+        """Add the key columns; with ``empty_text: remove``, take empty texts out."""
+        from curator.kernels.xxh3 import hash_texts
+
+        text = _single(task.columns["text"])
+        offsets, data = Normalisation(self.case, self.white_space, self.unicode).apply(text)
+        high, low = hash_texts(data, offsets)
+        compared = text.is_valid().to_numpy(zero_copy_only=False)
+        empty = compared & (np.diff(offsets) == 0)
+        if self.empty_text != "match":
+            compared &= ~empty
+        columns = task.columns
+        for name, values in (
+            ("exact.high", high),
+            ("exact.low", low),
+            ("exact.order", self._order(task, text)),
+            ("exact.compared", compared),
+        ):
+            columns = columns.append_column(name, pa.array(values))
+        task.columns = columns
+        if self.empty_text == "remove":
+            return task.remove(empty, stage=self.name, reason="empty_text")
+        return task
+
+    def _order(self, batch: DocumentBatch, text: pa.Array) -> npt.NDArray[np.float64]:
+        """What a document counts for among its equals, float64, shape (num_docs,); larger is kept."""
+        if self.keep == "first":
+            return np.zeros(len(text))
+        if self.keep == "longest":
+            lengths = pc.fill_null(pc.utf8_length(text), 0)
+            return np.asarray(lengths, np.float64)
+        return numbers(_single(batch.columns[self.keep[4:]]))
+
+    def keys(self, batch: DocumentBatch) -> pa.Table:
+        """Key, document, user's id and order of the documents that are compared."""
+        columns = batch.columns
+        table = pa.table(
+            {
+                "high": columns["exact.high"],
+                "low": columns["exact.low"],
+                "document": document_ids(batch.split.ordinal, batch.rows),
+                "order": columns["exact.order"],
+                "id": columns["id"].cast(pa.large_string()),
+            }
+        )
+        compared = columns["exact.compared"]
+        return table if pc.all(compared).as_py() is not False else table.filter(compared)
+
+    def decide(self, keys: pa.Table) -> pa.Table:
+        """Every document whose key another one holds that comes before it in the keeper order."""
+        from curator.kernels.groups import first_of_equal
+
+        if not keys.num_rows:
+            return REMOVALS.empty_table()
+        high, low, order, document = (_numpy(keys[name]) for name in ("high", "low", "order", "document"))
+        keeper = first_of_equal(high, low, order, document)
+        rows = np.flatnonzero(keeper != np.arange(len(keeper)))
+        kept = keeper[rows]
+        ids = keys["id"]
+        return pa.table(
+            {
+                "document": document[rows],
+                "id": ids.take(pa.array(rows)),
+                "reason": pa.array(["exact_duplicate"] * len(rows), pa.string()),
+                "key": hexadecimal(high[rows], low[rows]),
+                "score": pa.nulls(len(rows), pa.float64()),
+                "kept": document[kept],
+                "kept_id": ids.take(pa.array(kept)),
+            }
+        ).cast(REMOVALS)
+
+
+def hexadecimal(high: npt.NDArray[np.uint64], low: npt.NDArray[np.uint64]) -> pa.Array:
+    """128-bit keys as an xxhash library prints them.
+
+    Args:
+        high: uint64, shape (num_keys,).
+        low: uint64, shape (num_keys,).
+
+    Returns:
+        large_string array, shape (num_keys,), 32 characters each.
+
+    Example:
+        >>> hexadecimal(np.array([1], np.uint64), np.array([255], np.uint64))[0].as_py()
+        '000000000000000100000000000000ff'
+    """
+    digits = np.stack([high, low], axis=1).astype(">u8").tobytes().hex().encode()
+    offsets = np.arange(0, 32 * len(high) + 1, 32)
+    return pa.Array.from_buffers(pa.large_string(), len(high), [None, pa.py_buffer(offsets), pa.py_buffer(digits)])
+
+
+def numbers(column: pa.Array) -> npt.NDArray[np.float64]:
+    """A column as numbers: float64, NaN where a value is missing or is no number; a time counts from its epoch.
+
+    Example:
+        >>> numbers(pa.array(["3", "1e2", "many", None]))
+        array([  3., 100.,  nan,  nan])
+    """
+    is_text = pa.types.is_large_string(column.type) or pa.types.is_string(column.type)
+    if is_text:
+        number = r"^[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?$"
+        column = pc.if_else(pc.match_substring_regex(column, number), column, None)
+    if pa.types.is_temporal(column.type):
+        column = column.cast(pa.int64() if column.type.bit_width == 64 else pa.int32())
+    elif not (is_text or any(test(column.type) for test in _NUMERIC)):
+        return np.full(len(column), np.nan)
+    return np.asarray(column.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False), np.float64)
+
+
+def _numpy(column: pa.ChunkedArray) -> npt.NDArray[Any]:
+    return np.ascontiguousarray(column.to_numpy())
+
+
+def _single(column: pa.ChunkedArray) -> pa.Array:
+    if column.num_chunks == 1:
+        return column.chunk(0)
+    return pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], column.type)

@@ -1,0 +1,31 @@
+"""String arrays as the kernels take them: offsets and bytes, with room to read beyond the last one."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+PADDING_BYTES = 64
+"""Bytes that the kernels may read beyond the last one."""
+
+TextBuffers = tuple[npt.NDArray[np.int64], npt.NDArray[np.uint8]]
+
+
+def text_buffers(texts: pa.Array) -> TextBuffers:
+    """Offsets and padded bytes of a string array; copied only if the array is sliced, narrow or not padded."""
+    texts = texts.cast(pa.large_string())
+    _, offsets_buffer, data_buffer = texts.buffers()
+    if texts.offset == 0 and texts.null_count == 0 and data_buffer is not None:
+        offsets = np.frombuffer(offsets_buffer, np.int64, len(texts) + 1)
+        if data_buffer.size >= offsets[-1] + PADDING_BYTES and offsets[0] == 0:
+            return offsets, np.frombuffer(data_buffer, np.uint8)
+    lengths = np.zeros(len(texts) + 1, np.int64)
+    filled = texts.fill_null("")
+    _, offsets_buffer, data_buffer = filled.buffers()
+    found = np.frombuffer(offsets_buffer, np.int64, filled.offset + len(filled) + 1)[filled.offset :]
+    lengths[:] = found - found[0]
+    data = np.zeros(int(lengths[-1]) + PADDING_BYTES, np.uint8)
+    if lengths[-1]:
+        data[: lengths[-1]] = np.frombuffer(data_buffer, np.uint8)[found[0] : found[-1]]
+    return lengths, data

@@ -1,0 +1,176 @@
+"""A batch of documents: a reference to its split, the columns some stage asked for, and the rows that are left.
+
+Rows keep their place in the source. A stage that removes rows says so in ``removed``; nothing leaves a batch without a
+reason. The raw lines and the text point into the reader's buffers, which are used again for the next batch: a stage
+that keeps a batch longer than its own call must ``detach()`` it first.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from curator.tasks.split import Split
+from curator.tasks.task import Task
+
+
+@dataclass(frozen=True, slots=True)
+class RawLines:
+    """The bytes of JSON lines, without copying them.
+
+    Args:
+        buffer: uint8, shape (capacity,).
+        starts: int64, shape (num_lines,): first byte of each line in ``buffer``.
+        ends: int64, shape (num_lines,): one past its last byte, the line feed not included.
+        offset: position in the uncompressed file of ``buffer[0]``.
+    """
+
+    buffer: npt.NDArray[np.uint8]
+    starts: npt.NDArray[np.int64]
+    ends: npt.NDArray[np.int64]
+    offset: int
+
+    def take(self, keep: npt.NDArray[np.bool_]) -> RawLines:
+        """The lines where ``keep`` is true."""
+        return replace(self, starts=self.starts[keep], ends=self.ends[keep])
+
+    def line(self, index: int) -> bytes:
+        """One line as bytes."""
+        return self.buffer[self.starts[index] : self.ends[index]].tobytes()
+
+
+@dataclass(frozen=True, slots=True)
+class Quarantined:
+    """A bad record, or a part of a file that holds no readable record.
+
+    Args:
+        reason: one word of the list in ``stages/io/judge.py``.
+        detail: what the parser said.
+        offset: byte offset in the uncompressed file (JSONL); -1 where there is none.
+        row: row in the split; -1 where the entry is not one record.
+        records: how many input records it accounts for: 1, or 0 or more for a part of a file.
+        size_bytes: length of the bad bytes.
+        bytes: the first of them, up to a limit.
+    """
+
+    reason: str
+    detail: str
+    offset: int
+    row: int
+    records: int
+    size_bytes: int
+    bytes: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Removed:
+    """Documents that one stage removed for one reason, column by column.
+
+    Args:
+        stage: name of the stage.
+        reason: why, one word for all of them.
+        rows: int64, shape (num_docs,): rows in the split.
+        ids: string array, shape (num_docs,): the users' ids; null where a document has none.
+        keys: string array: what was compared (exact: the hash in hexadecimal); null where nothing was.
+        scores: float64 array, shape (num_docs,): the score or similarity; null where there is none.
+        kept: uint64 array, shape (num_docs,): the document each one lost to; null where there is none.
+        kept_ids: string array: the users' ids of those.
+    """
+
+    stage: str
+    reason: str
+    rows: npt.NDArray[np.int64]
+    ids: pa.Array
+    keys: pa.Array
+    scores: pa.Array
+    kept: pa.Array
+    kept_ids: pa.Array
+
+
+@dataclass(slots=True, kw_only=True)
+class DocumentBatch(Task):
+    """Some consecutive documents of one split.
+
+    Args:
+        split: where they come from.
+        rows: int64, shape (num_docs,): the rows that are left, ascending.
+        columns: the columns that stages asked for, in the order of ``rows``.
+        lines: the raw JSON lines in the order of ``rows``; ``None`` for Parquet.
+        table: all source columns in the order of ``rows`` when a writer wants them; ``None`` for JSONL.
+        fields: column name to field name in the source.
+        removed: what stages took out since the batch was read.
+        quarantined: what the reader could not accept.
+        num_read: records of the source that this batch accounts for; 0 when they were counted before a barrier.
+        num_bytes: uncompressed bytes of the source that it accounts for, likewise.
+        extent: first byte and one past the last byte of the file that it covers; ``None`` where bytes do not tell.
+    """
+
+    split: Split
+    rows: npt.NDArray[np.int64]
+    columns: pa.Table
+    lines: RawLines | None = None
+    table: pa.Table | None = None
+    fields: dict[str, str] = field(default_factory=dict)
+    removed: list[Removed] = field(default_factory=list)
+    quarantined: list[Quarantined] = field(default_factory=list)
+    num_read: int = 0
+    num_bytes: int = 0
+    extent: tuple[int, int] | None = None
+
+    @property
+    def num_items(self) -> int:
+        """Documents that are left."""
+        return len(self.rows)
+
+    def remove(
+        self,
+        drop: npt.NDArray[np.bool_],
+        *,
+        stage: str,
+        reason: str,
+        keys: pa.Array | None = None,
+        scores: pa.Array | None = None,
+    ) -> DocumentBatch:
+        """A batch without the rows where ``drop`` is true, with the removal on record.
+
+        Args:
+            drop: bool, shape (num_docs,).
+            stage: name of the stage that removes them.
+            reason: one word.
+            keys: what was compared, for all rows of this batch.
+            scores: float64 scores, for all rows of this batch.
+        """
+        if not drop.any():
+            return self
+        mask, rows = pa.array(drop), self.rows[drop]
+        ids = self.columns["id"].combine_chunks().filter(mask)
+        record = Removed(
+            stage=stage,
+            reason=reason,
+            rows=rows,
+            ids=ids,
+            keys=keys.filter(mask) if keys is not None else pa.nulls(len(rows), pa.string()),
+            scores=scores.filter(mask) if scores is not None else pa.nulls(len(rows), pa.float64()),
+            kept=pa.nulls(len(rows), pa.uint64()),
+            kept_ids=pa.nulls(len(rows), pa.string()),
+        )
+        keep = ~drop
+        return replace(
+            self,
+            rows=self.rows[keep],
+            columns=self.columns.filter(pa.array(keep)),
+            lines=None if self.lines is None else self.lines.take(keep),
+            table=None if self.table is None else self.table.filter(pa.array(keep)),
+            removed=[*self.removed, record],
+        )
+
+    def detach(self) -> DocumentBatch:
+        """A batch that owns its bytes and outlives the reader's buffer."""
+        if self.lines is None:
+            return self
+        everything = pa.array(np.arange(self.num_items))
+        lines = replace(self.lines, buffer=self.lines.buffer.copy())
+        return replace(self, lines=lines, columns=self.columns.take(everything))

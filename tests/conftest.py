@@ -1,0 +1,31 @@
+"""Fixtures for all tests: where the shared corpora are, and a writer of JSON lines."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+_ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def shared_corpora():
+    """The folder of the shared corpora; tests that need it skip where it is not."""
+    shared = Path(os.environ.get("CURATOR_SHARED", _ROOT.parent / "shared"))
+    if not (shared / "corpora").is_dir():
+        pytest.skip(f"no shared corpora at {str(shared / 'corpora')!r}; CURATOR_SHARED names their folder")
+    return shared / "corpora"
+
+
+@pytest.fixture(scope="session")
+def write_jsonl():
+    """Writes records as JSON lines and gives the path back."""
+
+    def write(path, records, *, ensure_ascii=False):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lines = [json.dumps(record, ensure_ascii=ensure_ascii) + "\n" for record in records]
+        path.write_text("".join(lines), encoding="utf-8", newline="")
+        return path
+
+    return write
