@@ -4,28 +4,30 @@ Settings in, exit code out: compose, build, then plan or run, and report. Subcom
 and know no settings. Nothing heavy is imported before it is needed, and a mistake of the user is one message on stderr,
 never a traceback.
 
-Exit codes: those of ``curator.errors``; 1 for a failure that nobody foresaw; 130 after Ctrl-C.
+Exit codes: those of ``curator.errors``; 1 for a failure that nobody foresaw; those of ``curator.stopping`` after a
+signal.
 """
 
 from __future__ import annotations
 
 import os
-import signal
 import sys
 import traceback
 from argparse import Namespace
 from collections.abc import Callable
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING
 
 from curator.errors import CuratorError
+from curator.stopping import hold_stops, stop_code, stop_message, stop_signals
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-SUBCOMMANDS = ("show", "status", "verify")
-INTERRUPTED = 130
+    from curator.config.build import Run
+    from curator.config.compose import Composition, JobConfig
+
+SUBCOMMANDS = ("shards", "show", "status", "verify")
 FULL_ERRORS = "HYDRA_FULL_ERROR"
 
 
@@ -35,15 +37,15 @@ def main() -> int:
     Returns:
         The exit code.
     """
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-        signal.signal(signal.SIGINT, _interrupt)
     try:
-        code = _command(sys.argv[1:])
-        sys.stdout.flush()
-        return code
+        with stop_signals():
+            code = _command(sys.argv[1:])
+            hold_stops()
+            sys.stdout.flush()
+            return code
     except KeyboardInterrupt:
-        _say("Stopped.")
-        return INTERRUPTED
+        _say(stop_message())
+        return stop_code()
     except BrokenPipeError:
         _forget_stdout()
         return 1
@@ -65,76 +67,108 @@ def _command(words: list[str]) -> int:
 
         print(f"curator {__version__}")
         return 0
-    from curator.config.command_line import parse_words, to_words
-    from curator.config.launch import launch
+    from curator.config.command_line import parse_words
 
     arguments = parse_words(words, SUBCOMMANDS)
     if arguments.help or arguments.hydra_help or arguments.shell_completion:
-        return launch(to_words(arguments), _run)
+        from curator.config.launch import answer
+
+        return answer(arguments)
     return _compose(arguments)
 
 
 def _compose(arguments: Namespace) -> int:
-    from curator.config.build import build_pipeline
-    from curator.config.command_line import to_words
-    from curator.config.compose import CONFIG_NAME, compose_config, is_sweep, read_composed
-    from curator.config.launch import launch
+    from curator.config.compose import CONFIG_NAME, compose, is_sweep
+    from curator.config.launch import answer, print_config
     from curator.logs import configure_logs
 
-    config = compose_config(
+    with compose(
         arguments.overrides,
         config_dir=arguments.config_dir,
         config_path=arguments.config_path,
         config_name=arguments.config_name or CONFIG_NAME,
         multirun=arguments.multirun,
-    )
-    words = to_words(arguments)
-    if arguments.cfg or arguments.info:
-        return launch(words, _run)
-    if is_sweep(config):
-        configure_logs(None)
-        if config.get("mode") == "plan":
-            return _plan_sweep(words, Path(config.hydra.sweep.dir).absolute())
-        return launch(words, _run)
-    # Hydra makes the run directory before the job can object: mistakes are found, and plans printed, before that.
-    settings = read_composed(config)
-    pipeline, executor = build_pipeline(settings)
-    if settings.get("mode") == "plan":
-        _print(str(pipeline.plan(executor)))
-        return 0
-    return launch(words, _run)
+        trust=arguments.trust,
+    ) as composition:
+        if arguments.cfg:
+            return print_config(composition, arguments)
+        if not arguments.info:
+            configure_logs(None)
+            return _sweep(composition) if is_sweep(composition.config) else _once(composition)
+    return answer(arguments)
 
 
-def _plan_sweep(words: list[str], sweep_directory: Path) -> int:
-    from curator.config.build import build_pipeline
-    from curator.config.compose import read_job
-    from curator.config.launch import launch, sweep_without_traces
+def _once(composition: Composition) -> int:
+    """Hydra makes the run directory before the job can object: mistakes are found, and plans printed, before that."""
+    from curator.config.compose import read_composed_job
+    from curator.config.launch import run_once
 
-    with sweep_without_traces(words) as (other_words, temporary):
-
-        def plan(config: DictConfig, run_directory: Path) -> int:
-            def print_plan() -> int:
-                intended = sweep_directory / run_directory.relative_to(temporary)
-                pipeline, executor = build_pipeline(read_job(config, intended))
-                _print(str(pipeline.plan(executor)))
-                return 0
-
-            return _survive(print_plan, None)
-
-        return launch(other_words, plan)
+    run = _build(read_composed_job(composition.config), composition.trusted)
+    if run.settings.mode != "run":
+        return _show(run)
+    return run_once(composition, lambda _config, run_directory: _survive(_runner(run, run_directory), run_directory))
 
 
-def _run(config: DictConfig, run_directory: Path) -> int:
-    from curator.config.build import build_pipeline
-    from curator.config.read import read_config
+def _sweep(composition: Composition) -> int:
+    from functools import partial
 
+    from curator.config.launch import run_sweep, temporary_directory
+
+    if composition.config.get("mode") == "run":
+        return run_sweep(composition, partial(_run_point, trusted=composition.trusted))
+    intended = Path(composition.config.hydra.sweep.dir).absolute()
+    with temporary_directory() as temporary:
+
+        def show_point(config: DictConfig, run_directory: Path) -> int:
+            meant = intended / run_directory.relative_to(temporary)
+            return _survive(lambda: _show(_build(_read(config, meant), composition.trusted)), None)
+
+        return run_sweep(composition, show_point, directory=str(temporary))
+
+
+def _run_point(config: DictConfig, run_directory: Path, trusted: tuple[str, ...]) -> int:
     def run() -> int:
-        pipeline, executor = build_pipeline(read_config(config))
-        result = pipeline.run(executor, run_directory=run_directory)
+        return _runner(_build(_read(config, run_directory), trusted), run_directory)()
+
+    # A launcher may have brought the point to a process of its own.
+    with stop_signals():
+        return _survive(run, run_directory)
+
+
+def _read(config: DictConfig, run_directory: Path) -> JobConfig:
+    from curator.config.compose import read_job
+
+    return read_job(config, run_directory)
+
+
+def _build(job: JobConfig, trusted: tuple[str, ...]) -> Run:
+    from curator.config.build import build_run
+
+    return build_run(job.plain, job.layers, trusted)
+
+
+def _show(run: Run) -> int:
+    """Print what would be done, or where its settings come from; refuse what could not run."""
+    run.warn()
+    if run.settings.mode == "explain":
+        from curator.config.explain import explain
+
+        _print(explain(run))
+    else:
+        from curator.config.planning import describe_plan
+
+        _print(describe_plan(run))
+    return 0
+
+
+def _runner(run: Run, run_directory: Path) -> Callable[[], int]:
+    def job() -> int:
+        run.warn()
+        result = run.run(run_directory)
         _print(result.table())
         return result.exit_code
 
-    return _survive(run, run_directory)
+    return job
 
 
 def _survive(job: Callable[[], int], run_directory: Path | None) -> int:
@@ -156,12 +190,6 @@ def _survive(job: Callable[[], int], run_directory: Path | None) -> int:
     finally:
         # What Hydra says between two points belongs to neither of their logs.
         configure_logs(None)
-
-
-def _interrupt(_number: int, _frame: FrameType | None) -> None:
-    # The second Ctrl-C finds no Python to wait for: it ends the process wherever that is.
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-    raise KeyboardInterrupt
 
 
 def _print(text: str) -> None:

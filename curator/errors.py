@@ -10,6 +10,7 @@
         ConservationError             1   records in and records out do not add up
         InputChangedError             1   an input file changed while it was being read
       ExecutorError(RuntimeError)     1   the backend could not run the stages
+        CommunicationError            1   a rank of a collective stage lost the others
       TooManyBadRecordsError          3   more records in quarantine than allowed
       StorageError(OSError)          74   the output or the scratch space cannot be written
       VerifyError                     1   an output does not hold what its manifest says
@@ -85,6 +86,10 @@ class InputChangedError(StageError):
 
 class ExecutorError(CuratorError, RuntimeError):
     """The backend could not run the stages."""
+
+
+class CommunicationError(ExecutorError):
+    """A rank of a collective stage lost another one, or waited for it longer than it may."""
 
 
 class TooManyBadRecordsError(CuratorError):

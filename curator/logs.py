@@ -2,6 +2,8 @@
 
 loguru is the only logger; what libraries say through the standard library is passed on to it. Record text is
 foreign: its control characters are escaped, so that a document can neither move the cursor nor fake a line.
+
+loguru is imported where it is used: what only masks and escapes, such as ``--help``, starts sooner without it.
 """
 
 from __future__ import annotations
@@ -12,11 +14,9 @@ import logging
 import os
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-from loguru import logger
 
 if TYPE_CHECKING:
     from loguru import Message
@@ -25,6 +25,7 @@ MASK = "***"
 _SECRET_NAMES = re.compile("TOKEN|SECRET|PASSWORD|PASSWD|API_?KEY|ACCESS_?KEY|PRIVATE_?KEY|CREDENTIAL", re.IGNORECASE)
 # Shorter values are words such as "false" or "1": masking them would blot out ordinary text.
 _SHORTEST_SECRET = 8
+_REMEMBERED: set[str] = set()
 _USER_INFO = re.compile(r"(?<=://)[^/\s\"'?#]*@")
 # C0 (except tab and newline), DEL, C1, line separators, marks that reorder text, and lone surrogates.
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
@@ -35,7 +36,8 @@ def redact(text: str) -> str:
     """Replace secrets in a text by ``***``.
 
     A secret is the value of an environment variable whose name speaks of tokens, secrets, passwords, keys or
-    credentials (8 characters or more, as it is or escaped as in a ``repr``), and the user part of a URL.
+    credentials, or a value that ``remember_secrets`` was told (8 characters or more, as it is or escaped as in a
+    ``repr``), and the user part of a URL.
 
     Args:
         text: any text.
@@ -50,6 +52,27 @@ def redact(text: str) -> str:
     for secret in _secrets(os.environ):
         text = text.replace(secret, MASK)
     return _USER_INFO.sub(f"{MASK}@", text)
+
+
+def is_secret_name(name: str) -> bool:
+    """Whether a name speaks of tokens, secrets, passwords, keys or credentials.
+
+    Example:
+        >>> is_secret_name("HF_TOKEN"), is_secret_name("OMP_NUM_THREADS")
+        (True, False)
+    """
+    return _SECRET_NAMES.search(name) is not None
+
+
+def remember_secrets(values: Iterable[str]) -> None:
+    """Have ``redact`` mask these values, too, from now on in this process; short ones are words, and are left.
+
+    Example:
+        >>> remember_secrets(["open sesame"])
+        >>> redact("he said: open sesame!")
+        'he said: ***!'
+    """
+    _REMEMBERED.update(value for value in values if len(value) >= _SHORTEST_SECRET)
 
 
 def escape(text: str) -> str:
@@ -80,6 +103,8 @@ def configure_logs(run_directory: Path | None, level: str = "INFO") -> None:
     Example:
         >>> configure_logs(None, level="WARNING")
     """
+    from loguru import logger
+
     logger.remove()
     # Looked up at each line, because stderr can be replaced while the program runs (pytest, progress bars).
     logger.add(lambda message: _write_line(message), level=level, format="{message}")
@@ -96,6 +121,8 @@ class InterceptHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Log one record through loguru."""
+        from loguru import logger
+
         try:
             level: str | int = logger.level(record.levelname).name
         except ValueError:
@@ -147,9 +174,8 @@ def _redact_values(value: Any) -> Any:  # noqa: ANN401
 
 
 def _secrets(environment: Mapping[str, str]) -> list[str]:
-    plain = [
-        value for name, value in environment.items() if len(value) >= _SHORTEST_SECRET and _SECRET_NAMES.search(name)
-    ]
+    plain = [value for name, value in environment.items() if len(value) >= _SHORTEST_SECRET and is_secret_name(name)]
+    plain += _REMEMBERED
     escaped = [form for value in plain for form in (repr(value)[1:-1], json.dumps(value)[1:-1])]
     # The longest first: a secret that contains another one must not leave its rest behind.
     return sorted({*plain, *escaped}, key=lambda secret: (-len(secret), secret))

@@ -66,6 +66,7 @@ def test_help_shows_groups_options_examples_subcommands_and_flags(curator):
     text = curator("--help").stdout
     for part in (
         "executor: local, ray_actor_pool",
+        "runtime_env: inherit, offline, quiet, vllm",
         "stages: copy, dedup, exact, exact_normalised, read, write",
         "executor=ray_actor_pool stages=dedup",
         "curator verify|show|status OUTPUT",
@@ -123,6 +124,11 @@ def test_a_plan_does_not_import_ray(documents, curator, tmp_path):
         (["stages.exact._target_=os.system"], "stages.exact._target_: 'os.system' lies outside the trusted packages"),
         (["-m", "stages=dedup,cpy"], "Did you mean 'copy'?"),
         (["mode=rum"], "mode: 'rum' is not known. Did you mean 'run'?"),
+        (["executor.ignore_head_node=maybe"], "executor.ignore_head_node: 'maybe' must be true or false."),
+        (["stages.read.max_depth=deep"], "stages.read.max_depth: 'deep' must be a whole number."),
+        (["stages.read.text_field=true"], "stages.read.text_field: True must be text. YAML reads yes and on as true"),
+        (["--trust", "a-b"], "--trust: 'a-b' is no name of a package."),
+        (["executor=ray_actor_pool", "+stages.exact.resources.gpus=99", "mode=plan"], "this machine has"),
     ],
 )
 def test_a_mistake_of_the_user_is_one_message_and_leaves_nothing_behind(curator, words, message):
@@ -163,6 +169,53 @@ def test_a_plan_is_printed_and_leaves_nothing_behind(curator, documents):
     assert result.returncode == 0, result.stderr
     assert "exact" in result.stdout
     assert [path.name for path in curator.folder.iterdir()] == [documents]
+
+
+def test_a_plan_can_be_read_by_a_machine(curator, documents):
+    words = ("mode=plan", "plan_format=json", "executor=ray_actor_pool", "+runtime_env.env_vars.A=hidden")
+    result = curator(f"input_path={documents}", "output_path=out", *words)
+    plan = json.loads(result.stdout)
+    size = (curator.folder / documents).stat().st_size
+    assert plan["input"]["bytes"] == size
+    assert plan["input"]["splits"] == [{"name": "part-00000", "file": documents, "bytes": size}]
+    assert [step["name"] for step in plan["steps"]] == ["read · exact", "exact (shuffle)", "read · write"]
+    assert [step["kind"] for step in plan["steps"]] == ["segment", "barrier", "segment"]
+    assert plan["steps"][0]["worker"]["cpus"] == 1
+    assert plan["steps"][0]["workers"] == 1
+    assert plan["variables"] == plan["steps"][2]["variables"] == ["A"]
+    assert plan["placement_groups"] == []
+    assert "hidden" not in result.stdout + result.stderr
+
+
+def test_a_plan_of_a_run_that_could_not_start_says_all_reasons_and_exits_with_2(curator, documents):
+    (curator.folder / "out").mkdir()
+    (curator.folder / "out" / "mine.txt").touch()
+    result = curator("input_path=missing.jsonl", "output_path=out", "mode=plan")
+    assert_refused(result, "missing.jsonl", "is there already and not empty")
+
+
+def test_who_set_what_is_explained_and_leaves_nothing_behind(curator):
+    words = ("executor=ray_actor_pool", "executor.num_workers=2", "+runtime_env.env_vars.A=hidden", "mode=explain")
+    result = curator(*words)
+    assert result.returncode == 0, result.stderr
+    rows = {line.split()[0]: line.split(None, 2)[1:] for line in result.stdout.splitlines()}
+    assert rows["executor.num_workers"] == ["2", "command line"]
+    assert rows["executor.address"] == ["null", "executor/ray_actor_pool.yaml"]
+    assert rows["executor.runtime_env.env_vars.A"] == ["***", "command line"]
+    assert "hidden" not in result.stdout + result.stderr
+    assert list(curator.folder.iterdir()) == []
+
+
+def test_a_changed_variable_is_a_warning_in_the_log_of_the_run(curator, documents):
+    words = ("runtime_env=quiet", "+stages.exact.runtime_env.env_vars.TQDM_DISABLE=hidden", "hydra.run.dir=run")
+    result = curator(f"input_path={documents}", *words)
+    assert result.returncode == 0, result.stderr
+    message = "TQDM_DISABLE, set by runtime_env/quiet.yaml, is changed by stages.exact."
+    assert result.stderr.count(message) == 1
+    assert message in (curator.folder / "run" / "curator.jsonl").read_text()
+    assert "hidden" not in result.stderr
+    refused = curator(f"input_path={documents}", *words, "on_env_override=error")
+    assert_refused(refused, message)
 
 
 def test_a_plan_of_a_sweep_is_printed_for_each_point_and_leaves_nothing_behind(curator, documents):
@@ -213,14 +266,11 @@ def test_a_config_of_a_stranger_runs_nothing(curator):
 FAILING = """
 import sys
 from curator import __main__
+from curator.config.build import Run
 def fail(*arguments, **keywords):
     {what}
-def build(settings):
-    class Pipeline:
-        run = plan = fail
-    return Pipeline(), None
-import curator.config.build
-curator.config.build.build_pipeline = build
+import curator.config.planning
+Run.run = curator.config.planning.describe_plan = fail
 sys.exit(__main__.main())
 """
 
@@ -283,8 +333,9 @@ def test_ctrl_c_is_one_line_and_exit_code_130(tmp_path):
 def test_a_second_ctrl_c_ends_a_clean_up_that_hangs(tmp_path):
     what = (
         "import time\n"
-        "    print('ready', flush=True)\n"
-        "    try: time.sleep(60)\n"
+        "    try:\n"
+        "        print('ready', flush=True)\n"
+        "        time.sleep(60)\n"
         "    finally:\n"
         "        print('cleaning', flush=True)\n"
         "        time.sleep(60)"

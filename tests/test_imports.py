@@ -10,6 +10,7 @@ PACKAGE = Path(__file__).parents[1] / "curator"
 # What each room may import. A room not listed here may import nothing of curator, so a new one has to be entered.
 ARROWS = {
     "errors": set(),
+    "stopping": set(),
     "logs": {"errors"},
     "tasks": {"errors"},
     "kernels": {"errors"},
@@ -17,15 +18,17 @@ ARROWS = {
     "pipeline": {"stages", "tasks", "errors"},
     "runs": {"pipeline", "stages", "tasks", "errors"},
     "report": {"runs", "pipeline", "stages", "tasks", "errors", "logs"},
-    "cluster": {"stages", "tasks", "errors", "logs"},
+    "cluster": {"stages", "tasks", "errors", "logs", "stopping"},
     "placement": {"stages", "tasks", "errors", "logs"},
     "serve": {"cluster", "placement", "stages", "tasks", "errors", "logs"},
-    "executors": {"report", "runs", "pipeline", "stages", "tasks", "errors", "logs", "cluster", "placement"},
+    "executors": {
+        *("report", "runs", "pipeline", "stages", "tasks", "errors", "logs", "cluster", "placement", "stopping"),
+    },
     "config": {
         *("executors", "serve", "placement", "cluster", "report", "runs", "pipeline", "stages", "kernels", "tasks"),
         *("errors", "logs"),
     },
-    "__main__": {"__init__", "config", "report", "logs", "errors"},
+    "__main__": {"__init__", "config", "report", "logs", "errors", "stopping"},
 }
 
 # Libraries with a home: only these files, or files below these folders, may import them.
@@ -34,8 +37,12 @@ HOMES = {
     "omegaconf": ("config/", "__main__.py"),
     "ray": (
         *("cluster/", "placement/groups.py", "serve/"),
-        *("executors/ray_actor_pool/pool.py", "executors/ray_actor_pool/actor.py"),
+        *(f"executors/ray_actor_pool/{name}.py" for name in ("actor", "calls", "faults", "losses")),
+        *(f"executors/ray_actor_pool/{name}.py" for name in ("pool", "probe", "scheduler")),
+        *(f"executors/ray_data/{name}.py" for name in ("datasets", "register", "session", "worker")),
+        *(f"executors/collective/{name}.py" for name in ("group", "session")),
     ),
+    "torch": ("executors/collective/torch_communicator.py",),
     "numba": ("kernels/",),
     "llvmlite": ("kernels/",),
 }

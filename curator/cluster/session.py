@@ -1,7 +1,9 @@
 """A Ray session: joined if there is one or an address says so, else started privately and taken down again.
 
 A private session listens on loopback only, demands a token that only this process and its workers know, and keeps its
-files in a folder that only this user can open. A session that was there before is left as it was.
+files in a folder that only this user can open. A session that was there before is left as it was, and so are the
+caller's signal handlers. Refused: an environment that Ray would drop, or that a node cannot make; a token that the
+cluster does not take.
 """
 
 from __future__ import annotations
@@ -23,8 +25,13 @@ from typing import Any
 
 import ray
 from loguru import logger
+from ray._private import ray_constants, services
+from ray.exceptions import AuthenticationError
 
+from curator.cluster.loguru_serializer import register_loguru_serializer
+from curator.cluster.runtime_env import check_runtime_env, try_runtime_env
 from curator.errors import ConfigError, ExecutorError
+from curator.stopping import check_stop
 
 NAMESPACE = "curator"
 _CONNECT_S = 10.0
@@ -62,24 +69,27 @@ def ray_session(
     Args:
         address: ``host:port`` of a cluster or ``auto``; ``None`` never joins one.
         num_cpus: cores that a private session offers; ``None`` is all that this process may use.
-        runtime_env: environment of all workers.
+        runtime_env: environment of all workers; ``None`` in it, or for it, is the same as nothing there.
 
     Raises:
-        ConfigError: a ``runtime_env`` is given, but the session is there already and Ray would drop it.
-        ExecutorError: the cluster cannot be reached, or the session cannot be started.
+        ConfigError: ``runtime_env`` is wrong, or the session is there already and Ray would drop it.
+        ExecutorError: the cluster cannot be reached or refuses the token, the session cannot be started, or a node
+            cannot make the environment.
     """
+    env = check_runtime_env(runtime_env)
     if ray.is_initialized():
-        if runtime_env:
+        if env:
             raise ConfigError(
                 "runtime_env: a Ray session is up already, and Ray would drop this environment. Give it to ray.init(), "
                 "or call ray.shutdown() first."
             )
+        register_loguru_serializer()
         yield RaySession(False, _alive_nodes())
         return
     if address is not None:
-        yield from _joined(address, runtime_env)
+        yield from _joined(address, env)
     else:
-        yield from _private(num_cpus or len(os.sched_getaffinity(0)), runtime_env)
+        yield from _private(num_cpus or len(os.sched_getaffinity(0)), env)
 
 
 def _check_answers(address: str) -> None:
@@ -88,7 +98,7 @@ def _check_answers(address: str) -> None:
     if not host or not port.isdigit():
         return  # "auto" and ray:// are for Ray to find
     try:
-        socket.create_connection((host.strip("[]"), int(port)), timeout=_CONNECT_S).close()
+        _connect_socket(host, port)
     except OSError as error:
         raise ExecutorError(
             f"executor.address={address!r}: no Ray cluster answers there: {error}. "
@@ -96,25 +106,41 @@ def _check_answers(address: str) -> None:
         ) from error
 
 
-def _joined(address: str, runtime_env: Mapping[str, Any] | None) -> Iterator[RaySession]:
+def _connect_socket(host: str, port: str) -> None:
+    socket.create_connection((host.strip("[]"), int(port)), timeout=_CONNECT_S).close()
+
+
+def _listens_on_loopback_only(address: str) -> bool:
+    """Whether Ray, which takes the outer address of this machine for 127.0.0.1, would miss the cluster."""
+    host, _, port = address.rpartition(":")
+    if not port.isdigit() or host.strip("[]") not in ("127.0.0.1", "localhost", "::1"):
+        return False
+    try:
+        _connect_socket(services.resolve_ip_for_localhost(host.strip("[]")), port)
+    except OSError:
+        return True
+    return False
+
+
+def _joined(address: str, runtime_env: Mapping[str, Any]) -> Iterator[RaySession]:
     _check_answers(address)
+    _read_authentication_again()
     try:
-        ray.init(
-            address=address,
-            namespace=NAMESPACE,
-            runtime_env=dict(runtime_env) if runtime_env else None,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-        )
+        with _loopback() if _listens_on_loopback_only(address) else contextlib.nullcontext():
+            _connect(address, runtime_env)
+    except (AuthenticationError, ConnectionError) as error:
+        # Ray reports a token that the cluster refuses as a lost connection, after 20 s.
+        raise ExecutorError(
+            f"executor.address={address!r}: there is no Ray cluster, or it refuses the token of this process "
+            f"(RAY_AUTH_MODE is {os.environ.get('RAY_AUTH_MODE', 'not set')!r}). If the cluster asks for a token, set "
+            "RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN_PATH to a file with the one that it was started with."
+        ) from error
     except Exception as error:
-        raise ExecutorError(f"executor.address={address!r}: no Ray cluster answers there: {error}.") from error
-    try:
-        yield RaySession(False, _alive_nodes())
-    finally:
-        ray.shutdown()
+        raise ExecutorError(f"executor.address={address!r}: the cluster cannot be joined: {error}.") from error
+    yield from _up(False, runtime_env)
 
 
-def _private(num_cpus: int, runtime_env: Mapping[str, Any] | None) -> Iterator[RaySession]:
+def _private(num_cpus: int, runtime_env: Mapping[str, Any]) -> Iterator[RaySession]:
     # A socket path may have 107 bytes, so the folder lies as high as it can.
     folder = Path(tempfile.mkdtemp(prefix="curator-", dir="/tmp" if os.path.isdir("/tmp") else None))  # noqa: S108
     token = folder / "token"
@@ -123,37 +149,59 @@ def _private(num_cpus: int, runtime_env: Mapping[str, Any] | None) -> Iterator[R
     environment = dict(_PRIVATE_ENVIRONMENT)
     if "RAY_AUTH_MODE" not in os.environ:
         environment |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token)}
-    with _environment(environment):
+    try:
+        with _environment(environment):
+            _read_authentication_again()
+            umask = os.umask(0o077)
+            try:
+                with _loopback():
+                    _connect("local", runtime_env, num_cpus=num_cpus, include_dashboard=False, _temp_dir=str(folder))
+            except Exception as error:
+                raise ExecutorError(f"a private Ray session cannot be started: {error}.") from error
+            finally:
+                os.umask(umask)
+            logger.debug("a private Ray session with {} cores is up", num_cpus)
+            yield from _up(True, runtime_env)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
         _read_authentication_again()
-        umask = os.umask(0o077)
-        try:
-            with _interrupts_noticed():
-                ray.init(
-                    address="local",
-                    num_cpus=num_cpus,
-                    namespace=NAMESPACE,
-                    runtime_env=dict(runtime_env) if runtime_env else None,
-                    include_dashboard=False,
-                    log_to_driver=False,
-                    logging_level=logging.ERROR,
-                    _temp_dir=str(folder),
-                )
-        except KeyboardInterrupt:
-            ray.shutdown()
-            shutil.rmtree(folder, ignore_errors=True)
-            raise
-        except Exception as error:
-            shutil.rmtree(folder, ignore_errors=True)
-            raise ExecutorError(f"a private Ray session cannot be started: {error}.") from error
-        finally:
-            os.umask(umask)
-        logger.debug("a private Ray session with {} cores is up", num_cpus)
-        try:
-            yield RaySession(True, _alive_nodes())
-        finally:
-            ray.shutdown()
-            shutil.rmtree(folder, ignore_errors=True)
-    _read_authentication_again()
+
+
+def _connect(address: str, runtime_env: Mapping[str, Any], **settings: Any) -> None:  # noqa: ANN401
+    """Call ``ray.init``, which leaves nothing behind if it fails or is interrupted."""
+    try:
+        with _signals_kept():
+            ray.init(
+                address=address,
+                namespace=NAMESPACE,
+                runtime_env=dict(runtime_env) or None,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                **settings,
+            )
+    except BaseException:
+        ray.shutdown()
+        raise
+
+
+def _up(started_here: bool, runtime_env: Mapping[str, Any]) -> Iterator[RaySession]:
+    try:
+        register_loguru_serializer()
+        try_runtime_env(runtime_env)
+        yield RaySession(started_here, _alive_nodes())
+    finally:
+        ray.shutdown()
+
+
+@contextlib.contextmanager
+def _loopback() -> Iterator[None]:
+    """Let this process take 127.0.0.1 for its address, which decides where every port of a new node listens."""
+    # The variable for it is read once, when Ray is imported.
+    before, ray_constants.ENABLE_RAY_CLUSTER = ray_constants.ENABLE_RAY_CLUSTER, False
+    try:
+        yield
+    finally:
+        ray_constants.ENABLE_RAY_CLUSTER = before
 
 
 def _read_authentication_again() -> None:
@@ -165,27 +213,40 @@ def _read_authentication_again() -> None:
 
 
 @contextlib.contextmanager
-def _interrupts_noticed() -> Iterator[None]:
-    """Raise ``KeyboardInterrupt`` at the end if Ctrl-C was pressed and Ray, while it starts, has swallowed it."""
+def _signals_kept() -> Iterator[None]:
+    """Keep the caller's signal handlers while Ray starts, which swallows Ctrl-C then and takes SIGTERM for itself.
+
+    Raises:
+        KeyboardInterrupt: at the end, if Ctrl-C was pressed meanwhile, or another signal asked the run to stop.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before, pressed = signal.getsignal(signal.SIGINT), False
+    interrupt, pressed = signal.getsignal(signal.SIGINT), False
+    ray_utils = ray._private.utils
+    take_sigterm = ray_utils.set_sigterm_handler
 
     def notice(number: int, frame: FrameType | None) -> None:
         nonlocal pressed
         pressed = True
-        if callable(before):
-            before(number, frame)
+        if callable(interrupt):
+            interrupt(number, frame)
 
     signal.signal(signal.SIGINT, notice)
+    # Ray takes SIGTERM at the very beginning: putting a handler back would leave all of the start without it.
+    ray_utils.set_sigterm_handler = lambda _handler: None
     try:
         yield
     finally:
         if signal.getsignal(signal.SIGINT) is notice:
-            signal.signal(signal.SIGINT, before)
+            signal.signal(signal.SIGINT, interrupt)
+        ray_utils.set_sigterm_handler = take_sigterm
+        # Below Python, Ray has taken SIGTERM for its crash reports, and would abort the process after 3 s.
+        if (terminate := signal.getsignal(signal.SIGTERM)) is not None:
+            signal.signal(signal.SIGTERM, terminate)
     if pressed:
         raise KeyboardInterrupt
+    check_stop()
 
 
 @contextlib.contextmanager

@@ -5,164 +5,178 @@ Building has no effect anywhere: constructors touch neither files nor the networ
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from curator.config.arguments import construct
-from curator.config.suggest import suggest
-from curator.config.targets import TARGET, check_targets, resolve_target, without_target_keys
+from curator.config.environment import reveal, secrets_of, set_in_process, without_secrets
+from curator.config.layers import Layer
+from curator.config.merge import SecretText, merge_executor_configs
+from curator.config.schema import ExecutorSettings, RunSettings, StageSettings, read_schema
+from curator.config.targets import TRUSTED_PACKAGES
 from curator.errors import ConfigError
 
 if TYPE_CHECKING:
     from curator.executors.base import BaseExecutor
     from curator.pipeline import Pipeline
+    from curator.runs.result import RunResult
     from curator.stages.base import ProcessingStage
 
-MODES = ("run", "plan")
-ROOT_KEYS = (
-    "executor",
-    "input_path",
-    "mode",
-    "output_mode",
-    "output_path",
-    "runtime_env",
-    "stages",
-)
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What a config says, built.
+
+    Args:
+        settings: the checked config.
+        pipeline: what is to be run.
+        executor: who runs it; nothing is started.
+        secrets: variables that the workers of a session of our own inherit from this process.
+    """
+
+    settings: RunSettings
+    pipeline: Pipeline
+    executor: BaseExecutor
+    secrets: Mapping[str, str]
+
+    def warn(self) -> None:
+        """Log what is allowed and worth a word; once per run, in the run's own log."""
+        from loguru import logger
+
+        for sentence in (*self.settings.warnings, *self._exposed()):
+            logger.warning("{}", sentence)
+
+    def run(self, run_directory: Path) -> RunResult:
+        """Run it; a secret of the workers' environment is in this process' environment meanwhile.
+
+        Raises:
+            CuratorError: the run could not be finished.
+        """
+        with set_in_process(self.secrets):
+            return self.pipeline.run(self.executor, run_directory=run_directory)
+
+    def _exposed(self) -> Iterator[str]:
+        if "address" not in self.executor.config:
+            return
+        environments = [(f"stages.{stage.name}.runtime_env", stage.runtime_env) for stage in self.pipeline.stages]
+        if self.executor.config["address"] is not None:
+            environments.append(("runtime_env", self.executor.config.get("runtime_env")))
+        for path, environment in environments:
+            if names := sorted(secrets_of(environment)):
+                yield (
+                    f"{path}.env_vars: {', '.join(names)}: Ray writes it into the log files of its nodes. Set it where "
+                    "the cluster is started, or, of a stage, in the runtime_env of the job."
+                )
 
 
-def build_pipeline(config: Mapping[str, Any]) -> tuple[Pipeline, BaseExecutor]:
+def build_run(
+    config: Mapping[str, Any],
+    layers: Sequence[Layer] | None = None,
+    trusted: Sequence[str] = TRUSTED_PACKAGES,
+) -> Run:
     """Build what a config says.
 
     Args:
         config: plain Python, as ``read_config`` makes it.
-
-    Returns:
-        The pipeline, and the executor that is to run it.
+        layers: where its executor and runtime_env settings come from; ``None``: from its own sections.
+        trusted: prefixes of trusted names.
 
     Raises:
         ConfigError: the config is wrong; every mistake is in the message.
 
     Example:
-        >>> build_pipeline({"stages": {}, "executr": {}})
+        >>> build_run({"stages": {}, "executr": {}})
         Traceback (most recent call last):
         ...
         curator.errors.ConfigError: executr: there is no such key. Did you mean 'executor'? ...
     """
     from curator.pipeline import Pipeline
 
-    problems = _check_root(config)
-    problems += check_targets(config, _slot_of)
-    stages = _collect(problems, build_stages, config.get("stages"))
-    executor = _collect(problems, build_executor, config.get("executor"), config.get("runtime_env"))
-    pipeline = _collect(problems, Pipeline, stages) if stages else None
-    if problems or pipeline is None or executor is None:
+    problems: list[str] = []
+    settings = read_schema(config, problems, layers, trusted)
+    stages = [_collect(problems, _build_stage, each) for each in settings.stages] if settings else []
+    executor, secrets = (_collect(problems, _build_executor, settings.executor) if settings else None) or (None, {})
+    built = [stage for stage in stages if stage is not None]
+    problems += _check_inputs(built)
+    # Without the stages that could not be built, the order of the others says nothing.
+    whole = len(built) == len(stages) and built
+    if whole:
+        problems += _check_shard(config, built)
+    pipeline = _collect(problems, Pipeline, built) if whole else None
+    if problems or settings is None or pipeline is None or executor is None:
         # The gate is passed twice, by the whole config and by each part: what it says is said once.
         raise ConfigError(list(dict.fromkeys(problems)))
-    return pipeline, executor
+    return Run(settings, pipeline, executor, secrets)
 
 
-def build_stages(section: object) -> list[ProcessingStage]:
-    """Build the stages, in the order of the section; each is named by its key.
-
-    Args:
-        section: name of each stage to its ``_target_`` and arguments.
-
-    Returns:
-        The stages, at least one.
-
-    Raises:
-        ConfigError: with all problems of all stages.
-
-    Example:
-        >>> build_stages({})
-        Traceback (most recent call last):
-        ...
-        curator.errors.ConfigError: stages: there is nothing to run. Choose some: ...
-    """
-    from curator.stages.base import ProcessingStage
-
-    if not isinstance(section, Mapping) or not section:
-        raise ConfigError("stages: there is nothing to run. Choose some: 'stages=dedup' or 'stages=[read,write]'.")
-    problems: list[str] = []
-    stages: list[ProcessingStage] = []
-    for name, settings in section.items():
-        stage = _collect(problems, _build, settings, f"stages.{name}", ProcessingStage)
-        if stage is not None:
-            stage.name = name
-            stages.append(stage)
-    if problems:
-        raise ConfigError(problems)
-    return stages
+def build_pipeline(config: Mapping[str, Any]) -> tuple[Pipeline, BaseExecutor]:
+    """The pipeline and the executor of ``build_run``; warnings are logged."""
+    run = build_run(config)
+    run.warn()
+    return run.pipeline, run.executor
 
 
-def build_executor(section: object, runtime_env: Mapping[str, Any] | None = None) -> BaseExecutor:
-    """Build the executor; keys that its constructor does not take become its ``config``.
+def _build_stage(settings: StageSettings) -> ProcessingStage:
+    path = f"stages.{settings.name}"
+    stage: ProcessingStage = construct(settings.kind, settings.arguments, path)
+    changes = dict(settings.changes)
+    if changes.get("resources") is not None:
+        from curator.stages.resources import Resources
 
-    Args:
-        section: ``_target_``, constructor arguments, and keys of the executor's ``config_defaults``.
-        runtime_env: the environment of workers; stronger than a ``runtime_env`` in the section.
-
-    Returns:
-        The executor; nothing is started.
-
-    Raises:
-        ConfigError: with all problems of the section.
-
-    Example:
-        >>> build_executor(None)
-        Traceback (most recent call last):
-        ...
-        curator.errors.ConfigError: executor: nothing is chosen. Choose one: 'executor=local'.
-    """
-    from curator.executors.base import BaseExecutor
-
-    if not isinstance(section, Mapping) or not section:
-        raise ConfigError("executor: nothing is chosen. Choose one: 'executor=local'.")
-    if runtime_env is not None and not isinstance(runtime_env, Mapping):
-        raise ConfigError(f"runtime_env: {runtime_env!r} is no mapping. Try 'runtime_env=inherit'.")
-    kind = resolve_target(section.get(TARGET), f"executor.{TARGET}", BaseExecutor)
-    known = set(getattr(kind, "config_defaults", {}))
-    arguments = without_target_keys(section)
-    settings = {key: arguments.pop(key) for key in list(arguments) if key in known}
-    environment = _merge(settings.get("runtime_env") or {}, runtime_env or {})
-    if environment:
-        settings["runtime_env"] = environment
-    if "config" in arguments:
-        raise ConfigError("executor.config: write its keys directly under executor.")
-    executor: BaseExecutor = construct(kind, arguments, "executor", config=settings)
-    return executor
+        # What is not said stays as the class has it.
+        whole = vars_of(stage.resources) | changes["resources"]
+        changes["resources"] = construct(Resources, whole, f"{path}.resources")
+    if isinstance(changes.get("runtime_env"), Mapping):
+        changes["runtime_env"] = reveal(merge_executor_configs(stage.runtime_env, changes["runtime_env"]))
+    given = {key: value for key, value in changes.items() if value is not None or key == "runtime_env"}
+    stage = stage.with_(**given) if given else stage
+    stage.name = settings.name
+    return stage
 
 
-def _build(section: object, path: str, base: type) -> Any:  # noqa: ANN401
-    if not isinstance(section, Mapping):
-        raise ConfigError(f"{path}: {section!r} is no mapping with a {TARGET}.")
-    if TARGET not in section:
-        raise ConfigError(f"{path}.{TARGET}: is missing: which class is this?")
-    kind = resolve_target(section[TARGET], f"{path}.{TARGET}", base)
-    return construct(kind, without_target_keys(section), path)
+def _build_executor(settings: ExecutorSettings) -> tuple[BaseExecutor, dict[str, SecretText]]:
+    config = dict(settings.config)
+    secrets: dict[str, SecretText] = {}
+    if "runtime_env" in config:
+        config["runtime_env"] = reveal(config["runtime_env"])
+        if config.get("address") is None:
+            secrets = secrets_of(config["runtime_env"])
+            config["runtime_env"] = without_secrets(config["runtime_env"])
+    executor: BaseExecutor = construct(settings.kind, settings.arguments, "executor", config=config)
+    return executor, secrets
 
 
-def _check_root(config: Mapping[str, Any]) -> list[str]:
-    problems = [
-        f"{key}: there is no such key. {suggest(str(key), ROOT_KEYS, kind='keys')}"
-        for key in config
-        if key not in ROOT_KEYS
+def vars_of(resources: Any) -> dict[str, Any]:  # noqa: ANN401
+    """The fields of a dataclass by name, not copied."""
+    return {name: getattr(resources, name) for name in resources.__dataclass_fields__}
+
+
+def _check_shard(config: Mapping[str, Any], stages: Sequence[ProcessingStage]) -> list[str]:
+    shard = config.get("shard") or {}
+    if shard.get("index") is None and shard.get("count") is None:
+        return []
+    return [
+        f"shard: stages.{stage.name} knows no shards, and would {what}. Leave shard.index and shard.count out."
+        for stage, what in ((stages[0], "read the whole input"), (stages[-1], "write where the other shards do"))
+        if getattr(stage, "shard_count", None) is None
     ]
-    mode = config.get("mode", MODES[0])
-    if mode not in MODES:
-        problems.append(f"mode: {mode!r} is not known. {suggest(str(mode), MODES, kind='modes')}")
+
+
+def _check_inputs(stages: Sequence[ProcessingStage]) -> list[str]:
+    """Columns that a stage needs and that only a later one makes; what no stage makes is a field of the input."""
+    problems = []
+    for position, stage in enumerate(stages):
+        before = {column for each in stages[:position] for column in each.outputs()}
+        for column in stage.inputs():
+            later = [each.name for each in stages[position + 1 :] if column in each.outputs()]
+            if column not in before and later:
+                problems.append(
+                    f"stages.{stage.name}: needs the column {column!r}, which stages.{later[0]} makes only behind it. "
+                    f"Put {later[0]} in front, as in 'stages=[...,{later[0]},{stage.name},...]'."
+                )
     return problems
-
-
-def _slot_of(path: tuple[str, ...]) -> type | None:
-    from curator.executors.base import BaseExecutor
-    from curator.stages.base import ProcessingStage
-
-    if path == ("executor",):
-        return BaseExecutor
-    if len(path) == 2 and path[0] == "stages":
-        return ProcessingStage
-    return None
 
 
 def _collect(problems: list[str], build: Any, *arguments: Any) -> Any:  # noqa: ANN401
@@ -171,13 +185,3 @@ def _collect(problems: list[str], build: Any, *arguments: Any) -> Any:  # noqa: 
     except ConfigError as error:
         problems += error.problems
         return None
-
-
-def _merge(base: Mapping[str, Any], override: Mapping[str, Any]) -> dict[str, Any]:
-    merged = dict(base)
-    for key, value in override.items():
-        weaker = merged.get(key)
-        if isinstance(weaker, Mapping) and isinstance(value, Mapping):
-            value = _merge(weaker, value)
-        merged[key] = value
-    return merged

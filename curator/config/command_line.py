@@ -21,7 +21,7 @@ def parse_words(words: Sequence[str], subcommands: Sequence[str] = ()) -> Namesp
         subcommands: words that mean something else when they come first; named when one is misspelt.
 
     Returns:
-        Hydra's own namespace; ``overrides`` holds the settings in their order.
+        Hydra's own namespace; ``overrides`` holds the settings in their order, ``trust`` the packages of ``--trust``.
 
     Raises:
         ConfigError: a flag is wrong or not supported, or the first word is neither a setting nor a flag.
@@ -34,6 +34,7 @@ def parse_words(words: Sequence[str], subcommands: Sequence[str] = ()) -> Namesp
         names = suggest(words[0], subcommands, kind="subcommands")
         raise ConfigError(f"{words[0]}: is neither key=value nor a subcommand. {names}")
     parser = get_args_parser()
+    parser.add_argument("--trust", action="append", default=[], metavar="PACKAGE", help="Allow classes of a package")
     flags = sorted(flag for flag in parser._option_string_actions if flag.startswith("--"))
 
     def refuse(message: str) -> NoReturn:
@@ -46,25 +47,9 @@ def parse_words(words: Sequence[str], subcommands: Sequence[str] = ()) -> Namesp
     arguments = parser.parse_intermixed_args(list(words))
     if arguments.experimental_rerun is not None:
         raise ConfigError("--experimental-rerun: a pickle is a program, and is not loaded.")
+    if arguments.resolve and not (arguments.cfg or arguments.help):
+        raise ConfigError("--resolve: goes with --cfg or --help.")
+    asked = [flag for flag in ("run", "multirun", "cfg", "info", "shell_completion") if getattr(arguments, flag)]
+    if len(asked) > 1:
+        raise ConfigError(f"--{asked[0]}: does not go with --{asked[1]}.")
     return arguments
-
-
-def to_words(arguments: Namespace) -> list[str]:
-    """The words again, flags first: the only order that ``hydra.main`` can read.
-
-    Args:
-        arguments: what ``parse_words`` returned.
-
-    Returns:
-        Words that mean the same.
-
-    Example:
-        >>> to_words(parse_words(["mode=plan", "-m", "stages=dedup,copy"]))
-        ['--multirun', 'mode=plan', 'stages=dedup,copy']
-    """
-    words = []
-    for name, value in vars(arguments).items():
-        flag = f"--{name.replace('_', '-')}"
-        if name != "overrides" and value not in (None, False):
-            words.append(flag if value is True else f"{flag}={value}")
-    return [*words, *arguments.overrides]

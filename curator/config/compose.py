@@ -6,10 +6,12 @@ The names below ``hydra._internal`` are those that ``hydra.main`` itself calls; 
 
 from __future__ import annotations
 
+import copy
 import os
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,8 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from curator.config.conf_dir import conf_dir
+from curator.config.layers import Layer, split_layers
+from curator.config.loader import Loader
 from curator.config.overrides import (
     check_choices,
     check_keys,
@@ -32,71 +36,109 @@ from curator.config.overrides import (
     is_choice,
     parse_overrides,
 )
-from curator.config.read import read_config
-from curator.config.targets import check_hydra_targets
+from curator.config.read import read_config, resolve_in
+from curator.config.secrets import remember_typed
+from curator.config.trust import option_folders, trusted_packages
 from curator.errors import ConfigError
+from curator.logs import redact
 
 VERSION_BASE = "1.3"
 CONFIG_NAME = "config"
 
 
-def compose_config(
+@dataclass(frozen=True, slots=True)
+class Composition:
+    """A composed config, and the Hydra that composed it.
+
+    Args:
+        hydra: composes again, for the points of a sweep.
+        config: the config, Hydra's own part included; of what is swept over, the first point.
+        overrides: what was typed.
+        config_name: the primary config.
+        trusted: prefixes of trusted names.
+    """
+
+    hydra: Any
+    config: DictConfig
+    overrides: list[str]
+    config_name: str
+    trusted: tuple[str, ...]
+
+
+@contextmanager
+def compose(
     overrides: Sequence[str] = (),
     *,
     config_dir: str | None = None,
     config_path: str | None = None,
     config_name: str = CONFIG_NAME,
     multirun: bool = False,
-) -> DictConfig:
-    """Compose a config, Hydra's own part included. Nothing is written.
+    trust: Sequence[str] = (),
+) -> Iterator[Composition]:
+    """Compose a config, once. Nothing is written.
 
     Args:
         overrides: ``key=value`` and ``group=option``, as they are typed.
         config_dir: a folder with more options (``--config-dir``).
         config_path: a folder to use instead of the shipped one (``--config-path``).
         config_name: the primary config (``--config-name``).
-        multirun: whether this is a sweep (``-m``); of what is swept over, the first is taken.
+        multirun: whether this is a sweep (``-m``).
+        trust: packages whose classes a config may name (``--trust``).
 
-    Returns:
-        The config; ``config.hydra.mode`` says whether it is a sweep.
+    Yields:
+        The composition; Hydra is up until the context ends.
 
     Raises:
         ConfigError: something typed is wrong; all of it is in the message.
-
-    Example:
-        >>> compose_config(["stages=[write,read]"]).stages.keys()
-        dict_keys(['write', 'read'])
     """
     problems: list[str] = []
+    nothing: set[str] = set()
     parsed = parse_overrides(overrides, problems)
-    with _hydra(config_path, config_dir) as hydra:
+    remember_typed(parsed)
+    trusted = trusted_packages(trust)
+    with hydra_up(config_path, config_dir, trusted) as hydra:
 
-        def compose(chosen: Sequence[Any]) -> DictConfig:
+        def as_hydra_has_it(line: str) -> str:
+            # Hydra knows no group=null: taking the group away is the same.
+            return f"~{line.removesuffix('=null')}" if line in nothing else line
+
+        def compose_once(chosen: Sequence[Any]) -> DictConfig:
             lines = [line for each in chosen if (line := first_point(each, hydra.config_loader)) is not None]
-            lines += ["hydra.mode=MULTIRUN"] if multirun else []
-            return _compose(hydra, config_name, lines)
+            lines = [as_hydra_has_it(line) for line in lines]
+            return _compose(hydra, config_name, lines + (["hydra.mode=MULTIRUN"] if multirun else []))
 
         repository = _repository(hydra, config_name, parsed)
         choices = [each for each in parsed if is_choice(each, repository)]
         values = [each for each in parsed if each not in choices]
         choices = check_choices(choices, repository, problems)
+        nothing.update(str(each.input_line) for each in choices if each.value() is None and not each.is_delete())
         groups = repository.get_group_options("", ObjectType.GROUP)
         try:
-            config = compose([*choices, *values])
+            config = compose_once([each for each in parsed if each in choices or each in values])
         except ConfigError as error:
             # Only now is it worth composing the options alone, to find the keys that they do not have.
             found: list[str] = []
-            options = compose([*choices, *(each for each in values if each.key_or_group == "hydra.searchpath")])
+            options = compose_once([*choices, *(each for each in values if each.key_or_group == "hydra.searchpath")])
             values = check_keys(values, options, groups, found)
             if not found:
                 raise ConfigError([*problems, *error.problems]) from error
             problems += found
-            config = compose([*choices, *values])
+            config = compose_once([*choices, *values])
         check_sweeps([*choices, *values], is_sweep(config), problems)
-        problems += check_hydra_targets(OmegaConf.to_container(config.hydra))
-    if problems:
-        raise ConfigError(problems)
-    return config
+        if problems:
+            raise ConfigError(problems)
+        yield Composition(hydra, config, [as_hydra_has_it(line) for line in overrides], config_name, trusted)
+
+
+def compose_config(overrides: Sequence[str] = (), **options: Any) -> DictConfig:  # noqa: ANN401
+    """Compose a config, Hydra's own part included; the arguments are those of ``compose``.
+
+    Example:
+        >>> compose_config(["stages=[write,read]"]).stages.keys()
+        dict_keys(['write', 'read'])
+    """
+    with compose(overrides, **options) as composition:
+        return composition.config
 
 
 def is_sweep(config: DictConfig) -> bool:
@@ -109,11 +151,24 @@ def is_sweep(config: DictConfig) -> bool:
     return bool(config.hydra.mode == RunMode.MULTIRUN)
 
 
+@dataclass(frozen=True, slots=True)
+class JobConfig:
+    """The config of one job, resolved.
+
+    Args:
+        plain: the config in plain Python.
+        layers: where its executor and runtime_env settings come from.
+    """
+
+    plain: dict[str, Any]
+    layers: list[Layer]
+
+
 def read_composed(config: DictConfig) -> dict[str, Any]:
     """Resolve a composed config as its job will, without making the job's directory.
 
     Args:
-        config: what ``compose_config`` returned; it loses Hydra's part.
+        config: what ``compose_config`` returned.
 
     Returns:
         The job's part of the config, in plain Python.
@@ -125,26 +180,32 @@ def read_composed(config: DictConfig) -> dict[str, Any]:
         >>> read_composed(compose_config(["hydra.run.dir=/data"]))["output_path"]
         '/data/output'
     """
-    output_dir = Path(config.hydra.run.dir).absolute()
+    return read_composed_job(config).plain
+
+
+def read_composed_job(config: DictConfig) -> JobConfig:
+    """As ``read_composed``, with the layers."""
     before = HydraConfig.instance().cfg
     HydraConfig.instance().set_config(config)
     try:
-        with open_dict(config):
-            del config["hydra"]
-        return read_job(config, output_dir)
+        # Looked up in the config itself, so that the time in its name is the one that the run will have.
+        output_dir = str(config.hydra.run.dir)
+        if redact(output_dir) != output_dir:
+            raise ConfigError(f"hydra.run.dir: {redact(output_dir)!r} holds a secret, and would be seen by everybody.")
+        job = copy.deepcopy(config)
+        with open_dict(job):
+            del job["hydra"]
+        return read_job(job, Path(output_dir).absolute())
     finally:
         HydraConfig.instance().cfg = before
 
 
-def read_job(config: DictConfig, output_dir: Path) -> dict[str, Any]:
+def read_job(config: DictConfig, output_dir: Path) -> JobConfig:
     """Resolve the config of a job as if it ran in another directory.
 
     Args:
         config: the job's part of a config; Hydra's part has been set.
         output_dir: what ``${hydra:runtime.output_dir}`` becomes.
-
-    Returns:
-        The config in plain Python.
 
     Raises:
         ConfigError: some values are missing or cannot be resolved.
@@ -152,22 +213,34 @@ def read_job(config: DictConfig, output_dir: Path) -> dict[str, Any]:
     runtime: Any = HydraConfig.get().runtime
     with read_write(runtime), open_dict(runtime):
         runtime.output_dir = str(output_dir)
-    return read_config(config)
+    plain = read_config(config)
+    recorded: Any = OmegaConf.to_container(runtime.layers)
+    return JobConfig(plain, split_layers(recorded, lambda tree: resolve_in(config, tree), plain))
 
 
 @contextmanager
-def _hydra(config_path: str | None, config_dir: str | None) -> Iterator[Any]:
+def hydra_up(
+    config_path: str | None = None, config_dir: str | None = None, trusted: Sequence[str] = ()
+) -> Iterator[Any]:
+    """A Hydra with curator's loader; one at a time.
+
+    Raises:
+        ConfigError: ``config_dir`` is not there.
+    """
     version.setbase(VERSION_BASE)
     # Hydra reads a relative --config-path from the folder of the main file.
     main = os.path.join(Path(__file__).parents[1], config_path) if config_path else conf_dir()
     search_path = create_config_search_path(str(main))
+    schema = SearchPathQuery(provider="schema")
     if config_dir is not None:
         folder = os.path.abspath(config_dir)
         if not os.path.isdir(folder):
             raise ConfigError(f"--config-dir {config_dir}: there is no folder {folder!r}.")
-        schema = SearchPathQuery(provider="schema")
         search_path.prepend("command-line", f"file://{folder}", schema)
-    hydra = Hydra.create_main_hydra2(task_name="curator", config_search_path=search_path)
+    for name, options in option_folders():
+        search_path.prepend(name, f"file://{options}", schema)
+    hydra = Hydra(task_name="curator", config_loader=Loader(search_path, trusted))
+    GlobalHydra.instance().initialize(hydra)
     try:
         yield hydra
     finally:
@@ -195,6 +268,8 @@ def _as_config_error() -> Iterator[None]:
         with warnings.catch_warnings():
             warnings.filterwarnings("error", message=".*is not available", category=UserWarning)
             yield
+    except ConfigError:
+        raise
     except Exception as error:
         raise ConfigError(in_short(error)) from error
 

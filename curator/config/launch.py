@@ -1,94 +1,187 @@
-"""Handing over to Hydra: it makes run directories, runs the job once or once per point, and answers its own flags."""
+"""Handing over to Hydra: it makes run directories, and runs the job once, or once per point of a sweep.
+
+What was composed to check it is what runs: nothing is composed twice but the points of a sweep. Hydra's own flags are
+answered here as well.
+"""
 
 from __future__ import annotations
 
-import os
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from argparse import Namespace
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
-import hydra
+from hydra._internal.callbacks import Callbacks
+from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.utils import configure_log, run_job
 from hydra.errors import HydraException
-from omegaconf import DictConfig
+from hydra.types import HydraContext, RunMode
+from omegaconf import Container, DictConfig, OmegaConf, read_write
 from omegaconf.errors import OmegaConfBaseException
 
-from curator.config.compose import CONFIG_NAME, VERSION_BASE, in_short
-from curator.config.conf_dir import conf_dir
+from curator.config.compose import CONFIG_NAME, Composition, hydra_up, in_short
+from curator.config.secrets import masked_yaml, secrets_in, write_record
 from curator.errors import ConfigError, StorageError
 
-RAISE_ERRORS = "HYDRA_FULL_ERROR"
-"""Without this variable Hydra prints an error by itself and exits with 1; with it, the error gets through."""
+Job = Callable[[DictConfig, Path], int]
 
 
-def launch(words: Sequence[str], job: Callable[[DictConfig, Path], int]) -> int:
-    """Run ``hydra.main`` on some words.
+def run_once(composition: Composition, job: Job) -> int:
+    """Make the run directory and run the job in it.
 
     Args:
-        words: flags, then settings.
-        job: gets the job's config and its run directory, and returns an exit code. It must not raise anything that
-            the other points of a sweep should survive.
+        composition: what to run; its config gets the run directory.
+        job: gets the job's config and its run directory, and returns an exit code.
 
     Returns:
-        The first exit code that is not 0, or 0.
+        The exit code.
 
     Raises:
         ConfigError: Hydra refuses what it is given.
         StorageError: the run directory cannot be made.
     """
-    exit_codes: list[int] = []
+    hydra, config = composition.hydra, composition.config
+    with _readable_errors():
+        with read_write(config.hydra):
+            config.hydra.mode = RunMode.RUN
+        configure_log(config.hydra.hydra_logging, config.hydra.verbose)
+        callbacks = Callbacks(config)
+        callbacks.on_run_start(config=config, config_name=composition.config_name)
+        context = HydraContext(config_loader=hydra.config_loader, callbacks=callbacks)
+        done = run_job(
+            hydra_context=context,
+            task_function=_Task(job),
+            config=config,
+            job_dir_key="hydra.run.dir",
+            job_subdir_key=None,
+        )
+        callbacks.on_run_end(config=config, config_name=composition.config_name, job_return=done)
+        return int(done.return_value)
 
-    def task(config: DictConfig) -> None:
-        exit_codes.append(job(config, Path(HydraConfig.get().runtime.output_dir)))
 
-    main = hydra.main(version_base=VERSION_BASE, config_path=str(conf_dir()), config_name=CONFIG_NAME)
-    try:
-        with _errors_let_through(), _arguments(words):
-            main(task)()
-    except SystemExit as end:
-        exit_codes.append(end.code if isinstance(end.code, int) else 0)
-    except (HydraException, OmegaConfBaseException) as error:
-        raise ConfigError(in_short(error)) from error
-    except OSError as error:
-        raise StorageError(f"hydra.run.dir: the run directory cannot be made: {error}.") from error
-    return next((code for code in exit_codes if code), 0)
-
-
-@contextmanager
-def sweep_without_traces(words: Sequence[str]) -> Iterator[tuple[list[str], Path]]:
-    """Let a sweep that only plans keep its directories in a temporary place, which is removed at the end.
+def run_sweep(composition: Composition, job: Job, *, directory: str | None = None) -> int:
+    """Run the job once per point.
 
     Args:
-        words: what ``launch`` is to get.
+        composition: what to sweep over.
+        job: as for ``run_once``. It must not raise anything that the other points should survive.
+        directory: where the sweep keeps its files; ``None`` is where its config says.
 
-    Yields:
-        The words to give it instead, and the temporary place.
+    Returns:
+        The first exit code that is not 0, or 0.
+
+    Raises:
+        ConfigError: Hydra refuses what it is given, or the config holds a secret in the clear.
+        StorageError: the directory of the sweep cannot be made.
     """
+    found = [path for path, _ in secrets_in(OmegaConf.to_container(composition.config))]
+    if found:
+        raise ConfigError(
+            [
+                f"{path}: a sweep writes down what it is given, and this is a secret. Give a reference instead: "
+                f"'{path}=\"${{oc.env:NAME}}\"' or '{path}=file:/path'."
+                for path in found
+                if not path.startswith("hydra.")
+            ]
+            or ["hydra.overrides: a sweep writes down what was typed, and a secret is among it."]
+        )
+    overrides = [*composition.overrides, "hydra.mode=MULTIRUN"]
+    if directory is not None:
+        overrides.append(f"hydra.sweep.dir='{directory}'")
+    with _readable_errors():
+        batches = composition.hydra.multirun(
+            config_name=composition.config_name, task_function=_Task(job), overrides=overrides
+        )
+    # Sweepers that search for an optimum give nothing back.
+    codes = [int(done.return_value) for batch in batches or () for done in batch]
+    return next((code for code in codes if code), 0)
+
+
+@contextmanager
+def temporary_directory() -> Iterator[Path]:
+    """A place for the directories of a sweep that only plans; removed at the end."""
     with tempfile.TemporaryDirectory(prefix="curator-plan-") as directory:
-        yield [*words, f"hydra.sweep.dir='{directory}'"], Path(directory)
+        yield Path(directory)
 
 
-@contextmanager
-def _errors_let_through() -> Iterator[None]:
-    before = os.environ.get(RAISE_ERRORS)
-    os.environ[RAISE_ERRORS] = "1"
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ[RAISE_ERRORS]
+def print_config(composition: Composition, arguments: Namespace) -> int:
+    """Answer ``--cfg``: the config, or a part of it, with secrets masked.
+
+    Raises:
+        ConfigError: there is no such part.
+    """
+    hydra, config = composition.hydra, composition.config
+    HydraConfig.instance().set_config(config)
+    OmegaConf.set_readonly(config.hydra, None)
+    shown = hydra.get_sanitized_cfg(config, arguments.cfg)
+    package = None if arguments.package == "_global_" else arguments.package
+    with _readable_errors():
+        part = shown if package is None else OmegaConf.select(shown, package)
+        if part is None:
+            raise ConfigError(f"--package {package}: there is no such part of the config.")
+        if not isinstance(part, Container):
+            print(part)
+            return 0
+        if package is not None:
+            print(f"# @package {package}")
+        if arguments.resolve:
+            OmegaConf.resolve(part)
+        sys.stdout.write(masked_yaml(part))
+    return 0
+
+
+def answer(arguments: Namespace) -> int:
+    """Answer the flags of Hydra that run nothing: help, information, completion.
+
+    Raises:
+        ConfigError: Hydra refuses what it is given.
+    """
+    name = arguments.config_name or CONFIG_NAME
+    parser: Any = get_args_parser()
+    with hydra_up(arguments.config_path, arguments.config_dir) as hydra, _readable_errors():
+        if arguments.help:
+            hydra.app_help(config_name=name, args_parser=parser, args=arguments)
+        elif arguments.hydra_help:
+            hydra.hydra_help(config_name=name, args_parser=parser, args=arguments)
+        elif arguments.shell_completion:
+            hydra.shell_completion(config_name=name, overrides=arguments.overrides)
         else:
-            os.environ[RAISE_ERRORS] = before
+            hydra.show_info(arguments.info, config_name=name, overrides=arguments.overrides)
+    return 0
+
+
+class _Task:
+    """The job as Hydra calls it; a class, so that a launcher can carry it to another node."""
+
+    def __init__(self, job: Job) -> None:
+        self._job = job
+
+    def __call__(self, config: DictConfig) -> int:
+        hydra: Any = HydraConfig.instance().cfg
+        runtime = hydra.hydra.runtime
+        directory = Path(runtime.output_dir)
+        if runtime.record is not None:
+            write_record(directory / runtime.record, config=config, hydra=_only_hydra(hydra))
+        return self._job(config, directory)
+
+
+def _only_hydra(config: DictConfig) -> dict[str, Any]:
+    plain: Any = OmegaConf.to_container(config.hydra, resolve=False, enum_to_str=True)
+    del plain["help"], plain["hydra_help"]
+    return {**plain, "output_subdir": plain["runtime"].pop("record")}
 
 
 @contextmanager
-def _arguments(words: Sequence[str]) -> Iterator[None]:
-    # hydra.main reads sys.argv, and nothing else.
-    before = sys.argv
-    sys.argv = [before[0], *words]
+def _readable_errors() -> Iterator[None]:
     try:
         yield
-    finally:
-        sys.argv = before
+    except (HydraException, OmegaConfBaseException) as error:
+        raise ConfigError(in_short(error)) from error
+    except (StorageError, BrokenPipeError):
+        raise
+    except OSError as error:
+        raise StorageError(f"hydra.run.dir: the run directory cannot be made: {error}.") from error

@@ -18,6 +18,9 @@ from omegaconf.errors import OmegaConfBaseException
 
 from curator.config.suggest import nearest, suggest
 
+REQUIRED_GROUPS = ("executor", "stages")
+"""Groups of which something must be chosen; ``group=null`` chooses nothing of any other one."""
+
 
 class Repository(Protocol):
     """What is needed of Hydra's config repository."""
@@ -91,7 +94,7 @@ def check_choices(choices: Sequence[Override], repository: Repository, problems:
         options = repository.get_group_options(group)
         found: list[str] = []
         for name in _names(choice):
-            if name is None and not choice.is_delete():
+            if name is None and group in REQUIRED_GROUPS and not choice.is_delete():
                 found.append(f"{choice.input_line}: choose an option. {suggest('', options, kind='options')}")
             # A name with a slash is a path into another folder, and null means no option.
             elif name is not None and "/" not in name and name not in options:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from omegaconf import DictConfig, ListConfig
+from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
+from curator.config.secrets import is_secret_key
 from curator.errors import ConfigError
+from curator.logs import redact
 
 
 def read_config(config: DictConfig) -> dict[str, Any]:
@@ -37,6 +39,34 @@ def read_config(config: DictConfig) -> dict[str, Any]:
     return plain
 
 
+def resolve_in(config: DictConfig, tree: Any) -> Any:  # noqa: ANN401
+    """Resolve a piece of a config as if it stood in it.
+
+    Args:
+        config: the whole config.
+        tree: plain Python, not resolved.
+
+    Returns:
+        Plain Python; what cannot be resolved stays as it is, because the config itself is resolved, and judged, first.
+
+    Example:
+        >>> resolve_in(DictConfig({"a": 1}), {"b": ["${a}", "${nowhere}"]})
+        {'b': [1, '${nowhere}']}
+    """
+    if isinstance(tree, dict):
+        return {key: resolve_in(config, value) for key, value in tree.items()}
+    if isinstance(tree, list):
+        return [resolve_in(config, value) for value in tree]
+    if not isinstance(tree, str) or "${" not in tree:
+        return tree
+    try:
+        node = DictConfig({"x": tree}, parent=config)
+        value = node["x"]
+    except (OmegaConfBaseException, RecursionError, ValueError):
+        return tree
+    return OmegaConf.to_container(value, resolve=True) if isinstance(value, DictConfig | ListConfig) else value
+
+
 def _read_mapping(node: DictConfig, path: str, problems: list[str]) -> dict[str, Any]:
     return {str(key): _read(node, key, f"{path}.{key!s}" if path else str(key), problems) for key in node}
 
@@ -52,6 +82,14 @@ def _read(parent: DictConfig | ListConfig, key: Any, path: str, problems: list[s
         return None
     if isinstance(value, DictConfig):
         return _read_mapping(value, path, problems)
+    if isinstance(value, str) and redact(value) != value and not is_secret_key(path.split(".")):
+        text = getattr(parent._get_node(key), "_value", lambda: value)()
+        if text != value:
+            problems.append(
+                f"{path}: {text!r} stands for a secret, which would end up in files and logs. Secrets go to "
+                "runtime_env.env_vars, or under a key that is named like one."
+            )
+            return None
     if isinstance(value, ListConfig):
         # Items are read one by one, because iterating stops at the first that is missing.
         return [_read(value, index, f"{path}.{index}", problems) for index in range(len(value))]

@@ -59,6 +59,7 @@ class BaseStageAdapter:
 
         Raises:
             StageError: the stage raised something, or returned what is no task.
+            MemoryError: it ran out of memory, which is no fault of its own: the worker has to go.
         """
         return list(self.stream(tasks))
 
@@ -71,7 +72,7 @@ class BaseStageAdapter:
         started = time.perf_counter()
         try:
             made = self._checked(self.stage.process_batch(tasks), parents[0])
-        except CuratorError:
+        except (CuratorError, MemoryError):
             raise
         except Exception as error:
             raise self._failure(error, parents[0]) from error
@@ -97,7 +98,7 @@ class BaseStageAdapter:
                 yield from self._accept(self._checked([child], parent)[0], f"{parent}_{index}")
                 index += 1
                 started = time.perf_counter()
-        except CuratorError:
+        except (CuratorError, MemoryError):
             raise
         except Exception as error:
             raise self._failure(error, parent) from error
@@ -128,9 +129,10 @@ class BaseStageAdapter:
         elif not isinstance(task, NoneTask):
             yield task
 
-    def _failure(self, error: Exception, task_id: str) -> StageError:
+    def _failure(self, error: Exception, task_id: str, circumstance: str = "") -> StageError:
         return StageError(
-            f"stage {self.stage.name!r} failed on task {task_id!r}: {type(error).__name__}: {error}",
+            f"stage {self.stage.name!r} failed on task {task_id!r}: {type(error).__name__}: {error}"
+            + (f" ({circumstance})" if circumstance else ""),
             stage=self.stage.name,
             task_id=task_id,
         )

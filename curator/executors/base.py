@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, ClassVar
@@ -12,12 +13,13 @@ from typing import Any, ClassVar
 from curator.errors import ConfigError
 from curator.executors.adapter import BaseStageAdapter
 from curator.executors.driver import run_pipeline
-from curator.pipeline import Barrier, Pipeline, Segment, Step, build_steps
+from curator.executors.shuffle import hand_on, shuffle_scratch
+from curator.pipeline import Barrier, Collective, Pipeline, Segment, Step, build_steps, chains
 from curator.runs.result import RunResult
 from curator.stages.base import NodeInfo, ProcessingStage, SinkStage, WorkerMetadata
-from curator.tasks import EmptyTask, Task
+from curator.tasks import EmptyTask, FailedTask, Task
 
-__all__ = ["BaseExecutor", "BaseStageAdapter", "NodeInfo", "WorkerMetadata", "ignore_ray_head_node"]
+__all__ = ["BaseExecutor", "BaseStageAdapter", "NodeInfo", "WorkerMetadata", "cut_units", "ignore_ray_head_node"]
 
 Unit = Sequence[Task]
 OnBytes = Callable[[int], None]
@@ -28,11 +30,39 @@ def ignore_ray_head_node() -> bool:
     return os.environ.get("CURATOR_IGNORE_RAY_HEAD_NODE", "").strip().lower() in ("1", "true", "yes")
 
 
+def cut_units(tasks: Iterable[Task], batch_size: int) -> Iterator[list[Task]]:
+    """Units of work: ``batch_size`` consecutive tasks each, the last one may be shorter.
+
+    Example:
+        >>> [len(unit) for unit in cut_units([EmptyTask(), EmptyTask(), EmptyTask()], 2)]
+        [2, 1]
+    """
+    unit: list[Task] = []
+    for task in tasks:
+        unit.append(task)
+        if len(unit) == batch_size:
+            yield unit
+            unit = []
+    if unit:
+        yield unit
+
+
+def _streaming(steps: Sequence[Step]) -> list[Step]:
+    return [step for step in steps if not isinstance(step, Collective)]
+
+
+def _place(task: Task) -> list[int]:
+    """Where in the input a task came from, by its id: ``0~2_1`` is behind ``0_5`` and before ``3``."""
+    return [int(part) for part in re.split("[_~]", task.task_id) if part.isdigit()]
+
+
 class BaseExecutor(ABC):
     """Runs pipelines on one backend.
 
     Args:
-        config: settings of the backend; the keys and their defaults are ``config_defaults``.
+        config: settings of the backend; the keys and their defaults are ``config_defaults``. All know ``scratch_path``:
+            where table shuffles keep their files, a directory that all nodes see; ``None`` is the system's for
+            temporary files.
         ignore_head_node: leave the head node of a cluster alone; the environment may ask for it as well.
 
     ``show_progress`` shows bars on a terminal, ``progress_interval`` is the time in s between lines in a log.
@@ -41,9 +71,13 @@ class BaseExecutor(ABC):
         ConfigError: a key that the backend does not know.
     """
 
-    config_defaults: ClassVar[Mapping[str, Any]] = {}
+    config_defaults: ClassVar[Mapping[str, Any]] = {"scratch_path": None}
     show_progress: bool = True
     progress_interval: float = 10.0
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        cls.config_defaults = {**BaseExecutor.config_defaults, **cls.config_defaults}
 
     def __init__(self, config: Mapping[str, Any] | None = None, ignore_head_node: bool = False) -> None:
         given = dict(config or {})
@@ -103,21 +137,55 @@ class BaseExecutor(ABC):
         if stages and isinstance(stages[-1], SinkStage):
             return list(self.run(Pipeline(stages)).parts)
         tasks: list[Task] = list(initial_tasks) if initial_tasks is not None else [EmptyTask()]
-        steps = build_steps(stages)
+        steps = build_steps(stages, fuse=self.config.get("fuse", True))
         if any(isinstance(step, Barrier) for step in steps):
             raise ConfigError(f"stages: {stages[-1].name!r} decides what to remove, but nothing is written behind it.")
         for number, task in enumerate(tasks):
             task.task_id = task.task_id or str(number)
-        with self.session(steps, len(tasks)):
-            for step in steps:
-                assert isinstance(step, Segment)
-                size = max(1, step.stages[0].batch_size)
-                units = [tasks[start : start + size] for start in range(0, len(tasks), size)]
-                made: list[list[Task]] = [[] for _ in units]
-                for unit, results in self.run_step(step, units, None, lambda _: None):
-                    made[unit] = results
-                tasks = [task for results in made for task in results]
-        return tasks
+        failed: list[Task] = []
+        with shuffle_scratch(steps, self.config["scratch_path"]) as steps, self.session(_streaming(steps), len(tasks)):
+            for chain in chains(steps):
+                if isinstance(chain[0], Collective):
+                    made = self.run_collective(chain[0], tasks)
+                else:
+                    made = self.run_chain(chain, tasks)
+                failed += [task for task in made if isinstance(task, FailedTask)]
+                tasks = hand_on(chain, tasks, [task for task in made if not isinstance(task, FailedTask)])
+        return [*tasks, *sorted(failed, key=_place)]
+
+    def run_chain(self, chain: Sequence[Step], tasks: Iterable[Task]) -> list[Task]:
+        """Run segments that stream into one another.
+
+        Args:
+            chain: the segments.
+            tasks: what the first one takes, in order.
+
+        Returns:
+            What the last one made, in input order, and the tasks that any of them gave up, anywhere.
+        """
+        failed: list[Task] = []
+        for step in chain:
+            assert isinstance(step, Segment)
+            made = dict(self.run_step(step, list(cut_units(tasks, step.batch_size)), None, lambda _: None))
+            results = [task for unit in sorted(made) for task in made[unit]]
+            failed += [task for task in results if isinstance(task, FailedTask)]
+            tasks = [task for task in results if not isinstance(task, FailedTask)]
+        return [*tasks, *failed]
+
+    @abstractmethod
+    def run_collective(self, step: Collective, tasks: Sequence[Task]) -> list[Task]:
+        """Run a stage whose workers are the ranks of one group.
+
+        Args:
+            step: the stage.
+            tasks: all tasks, in order.
+
+        Returns:
+            What the ranks made, in rank order, and behind it the tasks that were given up.
+
+        Raises:
+            CuratorError: the stage failed, or its ranks cannot be had.
+        """
 
     def run(
         self, pipeline: Pipeline, *, run_directory: Path | None = None, show_progress: bool | None = None

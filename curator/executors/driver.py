@@ -17,19 +17,19 @@ from typing import TYPE_CHECKING, Any
 from loguru import logger
 
 from curator.errors import ConfigError, ExecutorError, TooManyBadRecordsError
-from curator.pipeline import Barrier, Pipeline, Plan, Segment, Step, plan_run
+from curator.executors.handover import Handover
+from curator.pipeline import Pipeline, Plan, Segment, Step, plan_run
 from curator.report.progress import Progress
 from curator.report.table import render_report
 from curator.runs.accounts import Accounts
 from curator.runs.publish import build_output, publish
 from curator.runs.result import RunResult
 from curator.runs.scratch import Scratch, check_output
-from curator.stages.barrier.keys import plan_partitions, write_keys_index
-from curator.stages.barrier.rows import write_removals_index
 from curator.stages.base import SinkStage, SourceStage
 from curator.stages.io.byte_stream import is_remote
 from curator.stages.io.inputs import EMBEDDED
-from curator.tasks import PartitionTask, ResultTask, Selection, SplitTask, Task
+from curator.stopping import check_stop, hold_stops
+from curator.tasks import ResultTask, Task
 
 if TYPE_CHECKING:
     from curator.executors.base import BaseExecutor
@@ -54,6 +54,7 @@ def run_pipeline(
     named = [path for path in getattr(source, "input_path", []) if path != EMBEDDED and not is_remote(path)]
     check_output(output_path, replace=replace, inputs=[path for path in named if os.path.exists(path)])
     scratch = Scratch(output_path, durable=durable)
+    check_stop()
     scratch.open()
     try:
         input_directory = (run_directory or output_path.with_name(output_path.name + ".run")) / "input"
@@ -65,6 +66,7 @@ def run_pipeline(
             logger.log("WARNING" if line.startswith("doubt ") else "INFO", "{}", line)
         return _run_planned(executor, plan, scratch, durable=durable, replace=replace, show_progress=show_progress)
     finally:
+        hold_stops()
         scratch.close()
 
 
@@ -73,23 +75,22 @@ def _run_planned(
 ) -> RunResult:
     accounts = Accounts(plan)
     before_session = time.perf_counter()
-    segment_results: list[list[ResultTask]] = []
+    handover = Handover(plan, scratch)
     with executor.session(plan.steps, len(plan.splits)):
         started = time.perf_counter()
         startup_s = started - before_session
         begun = datetime.datetime.now(datetime.UTC)
-        results: list[ResultTask] = []
         shown = show_progress if show_progress is not None or executor.show_progress else False
         with Progress(shown, interval_s=executor.progress_interval) as progress:
             for step in plan.steps:
-                units = _units(step, plan, scratch, results, segment_results)
-                results = _run_step(executor, step, units, plan, scratch, progress)
+                results = _run_step(executor, step, handover.units(step), plan, scratch, progress)
                 accounts.add(step, results)
-                if not segment_results:
+                if isinstance(step, Segment):
                     _check_quarantine(plan, accounts, results)
-                _after(step, results, scratch, segment_results)
+                handover.finish(step, results)
         seconds = time.perf_counter() - started
     accounts.finish()
+    segment_results = handover.segment_results
     totals, stages = accounts.totals(), [stage.to_dict() for stage in accounts.stages.values()]
     read_bytes = next(iter(accounts.stages.values())).bytes
     report = render_report(
@@ -121,6 +122,8 @@ def _run_planned(
         "stages": stages,
     }
     staging = build_output(scratch, plan, accounts, segment_results, run=run, report=report, durable=durable)
+    check_stop()
+    hold_stops()
     publish(staging, scratch.output_path, replace=replace)
     logger.info("published {}", scratch.output_path)
     for result in segment_results[-1]:
@@ -137,43 +140,15 @@ def _check_quarantine(plan: Plan, accounts: Accounts, results: Sequence[ResultTa
         return
     reasons: Counter[str] = Counter()
     for result in results:
-        reasons.update(result.counts["quarantined"])
-    worst = max(results, key=lambda result: sum(result.counts["quarantined"].values()))
+        for found in result.counts["quarantined"].values():
+            reasons.update(found)
+    worst = max(results, key=lambda result: sum(sum(found.values()) for found in result.counts["quarantined"].values()))
     shown = ", ".join(f"{reason} {count:,}" for reason, count in reasons.most_common(5))
     raise TooManyBadRecordsError(
         f"{bad:,} of {read:,} records are bad, more than read.max_quarantined={limit}: {shown}; most of them in "
         f"{plan.splits[worst.unit].file.path!r}. Nothing is published. Mend the input, or raise the limit to see them "
         "in the quarantine."
     )
-
-
-def _units(
-    step: Step,
-    plan: Plan,
-    scratch: Scratch,
-    previous: Sequence[ResultTask],
-    segment_results: Sequence[Sequence[ResultTask]],
-) -> list[list[Task]]:
-    """The units of a step, from what the step before it left."""
-    if isinstance(step, Barrier):
-        key_files = [f"{result.directory}/{name}" for result in previous if (name := result.files.get("keys"))]
-        bounds = plan_partitions(key_files, step.shuffle.partition_bytes)
-        index = scratch.step_file(step.ordinal, "keys.json")
-        write_keys_index(index, key_files, bounds)
-        count = len(bounds) - 1
-        return [
-            [PartitionTask(task_id=str(number), partition=number, num_partitions=count, index_path=str(index))]
-            for number in range(count)
-        ]
-    units: list[list[Task]] = []
-    for split in plan.splits:
-        selection = None
-        if segment_results:
-            rows = segment_results[-1][split.ordinal]
-            removals = scratch.step_file(step.ordinal - 1, "removals.json")
-            selection = Selection(f"{rows.directory}/{rows.files['rows']}", str(removals))
-        units.append([SplitTask(task_id=str(split.ordinal), split=split, selection=selection)])
-    return units
 
 
 def _run_step(
@@ -188,21 +163,10 @@ def _run_step(
             results[unit] = scratch.commit(step.ordinal, units[unit][0].task_id, result)
             split = getattr(units[unit][0], "split", None)
             shown.unit_done(0 if split is None else split.size_bytes)
+            check_stop()
     missing = [number for number, result in enumerate(results) if result is None]
     if missing:
         raise ExecutorError(
             f"{step.name}: {len(missing):,} of {len(units):,} units never came back. Nothing is published."
         )
     return [result for result in results if result is not None]
-
-
-def _after(step: Step, results: list[ResultTask], scratch: Scratch, segment_results: list[list[ResultTask]]) -> None:
-    """Leave what the next step needs, and give back the space of what nobody needs any more."""
-    if isinstance(step, Segment):
-        segment_results.append(results)
-        return
-    files = [f"{result.directory}/{name}" for result in results if (name := result.files.get("removals"))]
-    write_removals_index(scratch.step_file(step.ordinal, "removals.json"), step.shuffle.name, files)
-    for result in segment_results[-1]:
-        if name := result.files.get("keys"):
-            Path(result.directory, name).unlink()

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any, ClassVar
 
-from curator.executors.base import BaseExecutor, OnBytes, Unit
+from curator.errors import ExecutorError
+from curator.executors.base import BaseExecutor, OnBytes, Unit, cut_units
+from curator.executors.collective.shares import run_collective_locally
 from curator.executors.worker import StepWorker
-from curator.pipeline import Step
+from curator.pipeline import Collective, Segment, Step
 from curator.stages.base import NodeInfo, WorkerMetadata
-from curator.tasks import Task
+from curator.tasks import FailedTask, Task
 
 
 class LocalExecutor(BaseExecutor):
@@ -37,6 +39,19 @@ class LocalExecutor(BaseExecutor):
             StepWorker(step).setup_on_node(NodeInfo(node_id=platform.node()))
         yield
 
+    def run_chain(self, chain: Sequence[Step], tasks: Iterable[Task]) -> list[Task]:
+        """Pull tasks through all segments at once, so that no more than a unit of each is in memory."""
+        failed: list[Task] = []
+        with ExitStack() as stack:
+            for step in chain:
+                tasks = stack.enter_context(closing(_through(step, tasks, failed)))
+            return [*tasks, *failed]
+
+    def run_collective(self, step: Collective, tasks: Sequence[Task]) -> list[Task]:
+        """Run the stage as a group of one."""
+        step.stage.setup_on_node(NodeInfo(node_id=platform.node()), WorkerMetadata())
+        return run_collective_locally(step.stage, tasks, f"local-{os.getpid()}")
+
     def run_step(
         self, step: Step, units: Sequence[Unit], attempts: Path | None, on_bytes: OnBytes
     ) -> Iterator[tuple[int, list[Task]]]:
@@ -45,6 +60,31 @@ class LocalExecutor(BaseExecutor):
         worker.setup(WorkerMetadata(worker_id=f"local-{os.getpid()}"))
         try:
             for number, unit in enumerate(units):
-                yield number, worker.run(number, unit, on_bytes)
+                yield number, _run(worker, number, unit, on_bytes)
         finally:
             worker.teardown()
+
+
+def _run(worker: StepWorker, number: int, unit: Unit, on_bytes: OnBytes | None) -> list[Task]:
+    try:
+        return worker.run(number, unit, on_bytes)
+    except MemoryError as error:
+        raise ExecutorError(
+            f"{worker.step.name}: this process ran out of memory on task {unit[0].task_id!r}. Type "
+            "'executor=ray_actor_pool': its workers are processes of their own, and the record at fault is found."
+        ) from error
+
+
+def _through(step: Step, tasks: Iterable[Task], failed: list[Task]) -> Generator[Task, None, None]:
+    assert isinstance(step, Segment)
+    worker = StepWorker(step)
+    worker.setup(WorkerMetadata(worker_id=f"local-{os.getpid()}"))
+    try:
+        for number, unit in enumerate(cut_units(tasks, step.batch_size)):
+            for made in _run(worker, number, unit, None):
+                if isinstance(made, FailedTask):
+                    failed.append(made)
+                else:
+                    yield made
+    finally:
+        worker.teardown()

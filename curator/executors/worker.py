@@ -7,18 +7,21 @@ files of the attempt. An attempt writes in a directory of its own; if it fails, 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from curator.errors import CuratorError, StageError
 from curator.executors.adapter import BaseStageAdapter
+from curator.executors.guard import GuardedStageAdapter, RecordBudget
+from curator.executors.isolation import clear_attempt
+from curator.executors.reading import SplitReading
+from curator.executors.shuffle import run_round, run_shuffled
 from curator.pipeline import Barrier, Segment, Step
 from curator.runs.recorder import Recorder
 from curator.runs.scratch import new_attempt
-from curator.stages.barrier.keys import KeysWriter, read_partition
-from curator.stages.barrier.removals import write_removals
-from curator.stages.base import NodeInfo, WorkerMetadata
-from curator.tasks import DocumentBatch, PartitionTask, ResultTask, SplitTask, Task, child_ids
+from curator.stages.barrier.keys import KeysWriter
+from curator.stages.base import NodeInfo, ProcessingStage, SourceStage, WorkerMetadata
+from curator.tasks import DocumentBatch, ResultTask, SplitTask, Task, child_ids
 
 
 class StepWorker:
@@ -32,8 +35,12 @@ class StepWorker:
     def __init__(self, step: Step, attempts: str | None = None) -> None:
         self.step = step
         self._attempts = None if attempts is None else Path(attempts)
-        self._adapters = [BaseStageAdapter(stage) for stage in step.all_stages]
+        self._adapters = [self._adapter(stage) for stage in step.all_stages]
         self._on_bytes: Callable[[int], None] | None = None
+
+    def _adapter(self, stage: ProcessingStage) -> BaseStageAdapter:
+        reads = isinstance(self.step, Segment) and isinstance(self.step.all_stages[0], SourceStage)
+        return BaseStageAdapter(stage) if not reads or isinstance(stage, SourceStage) else GuardedStageAdapter(stage)
 
     def setup_on_node(self, node_info: NodeInfo) -> None:
         """Prepare this node for all stages, in order."""
@@ -66,26 +73,34 @@ class StepWorker:
 
         Raises:
             CuratorError: a stage failed; nothing of the attempt remains.
+            MemoryError: it ran out of memory; only its breadcrumb remains, and this worker should not go on.
         """
         self._on_bytes = on_bytes
         for adapter in self._adapters:
             adapter.seconds = 0.0
             adapter.failed = []
         step = self.step
+        if isinstance(step, Segment) and (step.extract is not None or step.insert is not None):
+            return run_shuffled(step, unit, tasks, self._adapters, _flow)
         if isinstance(step, Segment) and step.shuffle is None and step.sink is None:
             stages = self._adapters
-            made = [task.detach() for task in self._flow(stages, list(tasks))]
+            made = [task.detach() for task in _flow(stages, tasks)]
             return [*made, *(failed for adapter in stages for failed in adapter.failed)]
         (task,) = tasks
         assert self._attempts is not None
         directory = new_attempt(self._attempts, step.ordinal, unit)
         try:
             if isinstance(step, Barrier):
-                result = self._run_partition(step, task, unit, directory)
+                with self._adapters[0].timed():
+                    result = run_round(step, unit, task, directory)
             else:
+                assert isinstance(step, Segment)
                 result = self._run_split(step, task, unit, directory)
         except CuratorError:
             shutil.rmtree(directory, ignore_errors=True)
+            raise
+        except MemoryError:
+            clear_attempt(directory)
             raise
         except Exception as error:
             shutil.rmtree(directory, ignore_errors=True)
@@ -99,64 +114,79 @@ class StepWorker:
             result.seconds[adapter.stage.name] = result.seconds.get(adapter.stage.name, 0.0) + adapter.seconds
         return [result]
 
-    def _flow(self, adapters: Sequence[BaseStageAdapter], tasks: list[Task]) -> Iterator[Task]:
-        """Push tasks through stages, depth first, so that little is in memory at a time."""
-        if not adapters:
-            yield from tasks
-            return
-        first, rest = adapters[0], adapters[1:]
-        size = max(1, first.stage.batch_size)
-        following = max(1, rest[0].stage.batch_size) if rest else 1
-        waiting: list[Task] = []
-        for start in range(0, len(tasks), size):
-            for made in first.stream(tasks[start : start + size]):
-                waiting.append(made)
-                if len(waiting) == following:
-                    yield from self._flow(rest, waiting)
-                    waiting = []
-        if waiting:
-            yield from self._flow(rest, waiting)
-
     def _run_split(self, segment: Segment, task: Task, unit: int, directory: Path) -> ResultTask:
         assert isinstance(task, SplitTask)
-        recorder = Recorder(task.split, segment.ordinal, directory, keeps_rows=segment.shuffle is not None)
-        keys = KeysWriter()
-        end = self._adapters[-1]
+        source, end = self._adapters[0], self._adapters[-1]
+        recorder = Recorder(
+            task.split, segment.number, directory, source=source.stage.name, keeps_rows=segment.shuffle is not None
+        )
+        keys = None
+        if segment.shuffle is not None:
+            keys = KeysWriter(directory / "keys.arrow", segment.shuffle.get_band_iterations())
         writer = None if segment.sink is None else segment.sink.open(task, unit, directory)
-        adapters = self._adapters if segment.shuffle is not None else self._adapters[:-1]
+        between = self._adapters[1:] if segment.shuffle is not None else self._adapters[1:-1]
+        reading = SplitReading(source, task, directory)
         try:
-            for batch in self._flow(adapters, [task]):
+            self._guard(between, reading)
+            for batch in _flow(between, reading.batches()):
                 assert isinstance(batch, DocumentBatch)
                 recorder.add(batch)
+                reading.enter_batch(end.stage.name, batch)
                 with end.timed():
-                    if segment.shuffle is not None:
+                    if segment.shuffle is not None and keys is not None:
                         keys.add(segment.shuffle.keys(batch))
                     if writer is not None:
                         writer.write(batch)
-                if self._on_bytes is not None:
+                if self._on_bytes is not None and task.probe is None:
                     self._on_bytes(batch.num_bytes)
             with end.timed():
                 if writer is not None:
                     result = writer.close()
                 else:
                     result = ResultTask(unit=unit, directory=str(directory))
-                    if keys.close(directory / "keys.arrow"):
+                    if keys is not None and keys.close():
                         result.files["keys"] = "keys.arrow"
         except BaseException:
-            if writer is not None:
-                writer.abort()
+            for opened in (writer, keys):
+                if opened is not None:
+                    opened.abort()
             raise
+        finally:
+            reading.close()
+        if task.probe is not None:
+            shutil.rmtree(directory, ignore_errors=True)
+            return ResultTask(unit=unit, directory="", counts={"row_end": reading.row_end})
         files, counts = recorder.close()
         result.files.update(files)
         result.counts = {**counts, "part": result.counts} if result.counts else counts
         return result
 
-    def _run_partition(self, barrier: Barrier, task: Task, unit: int, directory: Path) -> ResultTask:
-        assert isinstance(task, PartitionTask)
-        result = ResultTask(unit=unit, directory=str(directory))
-        with self._adapters[0].timed():
-            removals = barrier.shuffle.decide(read_partition(task.index_path, task.partition))
-            if write_removals(directory / "removals.arrow", removals):
-                result.files["removals"] = "removals.arrow"
-        result.counts = {"removed": removals.num_rows}
-        return result
+    def _guard(self, adapters: Sequence[BaseStageAdapter], reading: SplitReading) -> None:
+        """Give the stages between source and sink what they share for one split."""
+        budget = RecordBudget()
+        for adapter in adapters:
+            assert isinstance(adapter, GuardedStageAdapter)
+            adapter.budget, adapter.on_enter = budget, reading.enter
+
+
+def _flow(adapters: Sequence[BaseStageAdapter], tasks: Iterable[Task]) -> Iterator[Task]:
+    """Pull tasks through stages one by one, so that little is in memory at a time."""
+    for adapter in adapters:
+        tasks = _through(adapter, tasks)
+    yield from tasks
+
+
+def _through(adapter: BaseStageAdapter, tasks: Iterable[Task]) -> Iterator[Task]:
+    size = max(1, adapter.stage.batch_size)
+    if size == 1:
+        for task in tasks:
+            yield from adapter.stream([task])
+        return
+    gathered: list[Task] = []
+    for task in tasks:
+        gathered.append(task.detach())  # the one before it shares the reader's buffer with it
+        if len(gathered) == size:
+            yield from adapter.stream(gathered)
+            gathered = []
+    if gathered:
+        yield from adapter.stream(gathered)

@@ -154,7 +154,7 @@ def _copy_code_point(base: int, position: int, end: int, target: int, written: i
             point = _REPLACEMENT
     elif point < 0:
         point = _REPLACEMENT
-    return position, _store_utf8(target, written, point)
+    return position, store_utf8(target, written, point)
 
 
 @kernel
@@ -197,7 +197,8 @@ def _low_surrogate(base: int, position: int) -> int:
 
 
 @kernel
-def _store_utf8(target: int, written: int, point: int) -> int:
+def store_utf8(target: int, written: int, point: int) -> int:
+    """Write a code point as UTF-8 at ``target + written``, and return the position after it."""
     if point < 0x80:
         store_byte(target, written, point)
         return written + 1

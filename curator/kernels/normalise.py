@@ -107,7 +107,7 @@ def _normalise(
     for index in range(len(rows)):
         begin, end = offsets[rows[index]], offsets[rows[index] + 1]
         if collapse:
-            written = _collapse(base, begin, end, target, written, lower)
+            written = collapse_white_space(base, begin, end, target, written, lower)
         else:
             for block in range(0, end - begin, 64):
                 copy_folded_block(base, begin + block, target, written + block, lower, 0)
@@ -118,7 +118,7 @@ def _normalise(
 
 
 @kernel
-def _collapse(base: int, position: int, end: int, target: int, written: int, lower: int) -> int:
+def collapse_white_space(base: int, position: int, end: int, target: int, written: int, lower: int) -> int:
     """Write one text and return where its output ends; a run of white space is kept by its first byte, as a space."""
     first = written
     space_before = 1

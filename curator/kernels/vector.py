@@ -350,6 +350,19 @@ def accumulate_stripes(
     return count
 
 
+@_instruction(types.int64, types.int64, types.int64, types.int64, types.int64, types.uint64)
+def multiply_add_lanes(
+    builder: ir.IRBuilder, left: ir.Value, right: ir.Value, target: ir.Value, offset: ir.Value, factor: ir.Value
+) -> ir.Value:
+    """Write ``left * factor + right``, eight words at an offset from three addresses; the result means nothing."""
+    first = builder.insert_element(ir.Constant(_LANES, ir.Undefined), factor, ir.Constant(ir.IntType(32), 0))
+    every = ir.Constant(ir.VectorType(ir.IntType(32), 8), [0] * 8)
+    factors = builder.shuffle_vector(first, ir.Constant(_LANES, ir.Undefined), every)
+    product = builder.mul(_load(builder, left, offset, _LANES), factors)
+    _store(builder, builder.add(product, _load(builder, right, offset, _LANES)), target, offset)
+    return offset
+
+
 @_instruction(types.int64, types.int64, types.int64)
 def scramble_lanes(builder: ir.IRBuilder, lanes: ir.Value, secret: ir.Value) -> ir.Value:
     """Scramble the eight XXH3 accumulators at address ``lanes`` with 64 bytes of the secret."""

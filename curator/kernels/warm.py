@@ -27,6 +27,9 @@ def warm() -> None:
     warm_reading()
     warm_hashing()
     warm_normalising()
+    warm_partitioning()
+    warm_sketching()
+    warm_comparing()
 
 
 def warm_reading() -> None:
@@ -59,3 +62,40 @@ def warm_normalising() -> None:
     data, offsets = np.full(65, 0x20, np.uint8), np.array([0, 1])
     rows = np.flatnonzero(is_ascii(data, offsets) & are_utf8(data, offsets))
     lower_and_collapse_ascii(data, offsets, rows, lower=True, collapse=True)
+
+
+def warm_partitioning() -> None:
+    """Compile what deals rows into buckets."""
+    from curator.kernels.partition import bucket_of, mix_words, move_rows, places_by_bucket
+
+    mixed = mix_words(np.zeros(1, np.uint64))
+    places, _ = places_by_bucket(bucket_of(mixed, 1), 1)
+    for size_bytes in (1, 2, 4, 8):
+        move_rows(np.zeros(1, f"u{size_bytes}"), places)
+
+
+def warm_sketching() -> None:
+    """Compile what makes signatures and band keys of texts."""
+    from curator.kernels.sketch import band_keys, sketch_sets, sketch_texts
+    from curator.kernels.unicode_tables import fold_text
+
+    fold_text("")
+    signatures, _ = sketch_texts(np.zeros(65, np.uint8), np.array([0, 1]), 1)
+    band_keys(signatures, 1, 1)
+    sketch_sets(np.zeros(1, np.uint64), np.array([0, 1]), 1)
+
+
+def warm_comparing() -> None:
+    """Compile what joins buckets, compares sets of shingles and decides who is kept."""
+    from curator.kernels.buckets import star_edges
+    from curator.kernels.jaccard import at_least, cover, pair_similarities
+    from curator.kernels.shingle_sets import shingle_sets
+    from curator.kernels.union_find import components
+
+    hashes, offsets = shingle_sets(np.zeros(65, np.uint8), np.array([0, 1]))
+    edges = star_edges(hashes, hashes)
+    components(edges.first, edges.other)
+    first = np.zeros(1, np.int64)
+    at_least(hashes, hashes, 1.0)
+    pair_similarities(hashes, offsets, first, first)
+    cover(first, hashes, offsets, hashes, offsets, 1.0)

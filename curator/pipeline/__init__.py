@@ -2,6 +2,6 @@
 
 from curator.pipeline.pipeline import Pipeline
 from curator.pipeline.plan import Plan, plan_run
-from curator.pipeline.segments import Barrier, Segment, Step, build_steps
+from curator.pipeline.segments import Barrier, Collective, Segment, Step, build_steps, chains
 
-__all__ = ["Barrier", "Pipeline", "Plan", "Segment", "Step", "build_steps", "plan_run"]
+__all__ = ["Barrier", "Collective", "Pipeline", "Plan", "Segment", "Step", "build_steps", "chains", "plan_run"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol, TypeVar
@@ -10,7 +9,7 @@ from typing import Protocol, TypeVar
 from curator.errors import ConfigError
 from curator.pipeline.plan import Plan, plan_run
 from curator.pipeline.segments import Step, build_steps
-from curator.stages.base import ProcessingStage, SourceStage
+from curator.stages.base import ProcessingStage
 
 Result_co = TypeVar("Result_co", covariant=True)
 
@@ -54,12 +53,7 @@ class Pipeline:
         Raises:
             ConfigError: the run could not start.
         """
-        words = "" if executor is None else executor.describe()
-        source = self.stages[0]
-        if not isinstance(source, SourceStage):
-            return plan_run(self.stages, executor=words)
-        with tempfile.TemporaryDirectory(prefix="curator-plan-") as directory:
-            return plan_run([source.materialise(Path(directory)), *self.stages[1:]], executor=words)
+        return plan_run(self.stages, executor="" if executor is None else executor.describe())
 
     def run(
         self,

@@ -9,9 +9,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from curator.errors import ConfigError
-from curator.pipeline.segments import Step, build_steps
-from curator.stages.base import ProcessingStage, SinkStage, SourceStage
-from curator.tasks import Split
+from curator.pipeline.segments import Segment, Step, build_steps
+from curator.stages.base import ProcessingStage, SinkStage, SourceStage, SplitPlan
+from curator.stages.io.inputs import EMBEDDED
+from curator.stages.io.splits import number_splits
+from curator.tasks import InputFile, Split
+
+EMBEDDED_FILES = 4
+EMBEDDED_BYTES = 4_000_000
+"""About what the embedded documents of a Python installation are together."""
 
 FORMAT_VERSION = 1
 """Version of everything that a run leaves on disk."""
@@ -29,6 +35,9 @@ class Plan:
         executor: the executor in words.
         stages: name and settings of each stage.
         doubts: what looks like a mistake but need not be one.
+        is_estimated: whether the input is not there yet, and its splits are what is expected.
+        notes: what stages say about themselves.
+        whole_input: of a shard, a digest of all files that the shards divide.
     """
 
     steps: list[Step]
@@ -38,11 +47,19 @@ class Plan:
     executor: str
     stages: list[dict[str, Any]]
     doubts: list[str] = field(default_factory=list)
+    is_estimated: bool = False
+    notes: list[str] = field(default_factory=list)
+    whole_input: str = ""
 
     @property
     def total_bytes(self) -> int:
         """Bytes of storage that one pass over the input reads."""
         return sum(split.size_bytes for split in self.splits)
+
+    @property
+    def read_bytes(self) -> int:
+        """Bytes of storage that all passes over the input read."""
+        return self.total_bytes * sum(isinstance(step, Segment) and _reads(step) for step in self.steps)
 
     @property
     def fingerprint(self) -> str:
@@ -57,10 +74,13 @@ class Plan:
     def __str__(self) -> str:
         files = {split.file.path for split in self.splits}
         kinds = sorted({split.file.suffix for split in self.splits})
+        about = "about " if self.is_estimated else ""
         lines = [
-            f"input     {len(files):,} files, {_size(self.total_bytes)}, {', '.join(kinds) or 'nothing'}; "
-            f"{len(self.splits):,} splits of up to {_size(max((s.size_bytes for s in self.splits), default=0))}",
+            f"input     {len(files):,} files, {about}{size(self.total_bytes)}, {', '.join(kinds) or 'nothing'}; "
+            f"{len(self.splits):,} splits of up to {size(max((s.size_bytes for s in self.splits), default=0))}",
         ]
+        if self.is_estimated:
+            lines.append("          embedded documents, which are written when the run starts")
         if self.ignored:
             shown = ", ".join(repr(name) for name in self.ignored[:3])
             lines.append(
@@ -70,10 +90,9 @@ class Plan:
             lines.append(f"executor  {self.executor}")
         for number, step in enumerate(self.steps, start=1):
             lines.append(f"step {number}    {step.name}; a worker takes {step.resources.cpus:g} CPU")
-        lines.append(
-            f"reads     {_size(self.total_bytes * sum('read' in step.name for step in self.steps))} in all passes"
-        )
+        lines.append(f"reads     {about}{size(self.read_bytes)} in all passes")
         lines.append(f"output    {self.output_path}")
+        lines += [f"note      {note}" for note in self.notes]
         lines += [f"doubt     {doubt}" for doubt in self.doubts]
         return "\n".join(lines)
 
@@ -94,10 +113,18 @@ def plan_run(stages: Sequence[ProcessingStage], *, executor: str = "") -> Plan:
     if problems:
         raise ConfigError(problems)
     assert isinstance(source, SourceStage)
-    plan = source.plan_splits()
+    is_estimated = getattr(source, "input_path", None) == [EMBEDDED]
+    plan = _expected_splits() if is_estimated else source.plan_splits()
     asked = [column for stage in stages[1:] for column in stage.inputs()]
+    doubts = [] if is_estimated else source.doubts(plan.splits, asked)
+    if getattr(source, "shard_count", None) and not all(isinstance(step, Segment) for step in steps):
+        doubts.append(
+            "duplicates are found within this shard only; a run over the outputs of all shards finds the rest"
+        )
     return Plan(
-        doubts=source.doubts(plan.splits, asked),
+        doubts=doubts,
+        whole_input=plan.whole_input,
+        is_estimated=is_estimated,
         steps=steps,
         splits=plan.splits,
         ignored=plan.ignored,
@@ -106,12 +133,30 @@ def plan_run(stages: Sequence[ProcessingStage], *, executor: str = "") -> Plan:
         stages=[
             {"name": stage.name, "class": type(stage).__qualname__, "settings": stage.settings()} for stage in stages
         ],
+        notes=[f"{stage.name}: {note}" for stage in stages for note in stage.notes()],
     )
 
 
-def _size(count: float) -> str:
+def size(count: float) -> str:
+    """Bytes for people, in units of 1000.
+
+    Example:
+        >>> size(999), size(3_800_000)
+        ('999 bytes', '3.8 MB')
+    """
     for unit in ("bytes", "kB", "MB", "GB"):
         if count < 1000:
             return f"{count:.0f} {unit}" if unit == "bytes" else f"{count:.1f} {unit}"
         count /= 1000
     return f"{count:.1f} TB"
+
+
+def _reads(step: Segment) -> bool:
+    return bool(step.stages) and isinstance(step.stages[0], SourceStage)
+
+
+def _expected_splits() -> SplitPlan:
+    # Taking the docstrings of a whole Python apart takes seconds, and writing them is no business of a plan.
+    share = EMBEDDED_BYTES // EMBEDDED_FILES
+    names = [f"{EMBEDDED}-{number:05d}.jsonl" for number in range(EMBEDDED_FILES)]
+    return SplitPlan(number_splits([(InputFile(name, share, "", "jsonl"), 0, share, share) for name in names]), [])

@@ -1,17 +1,34 @@
 """Cutting a list of stages into segments, which stream, and barriers, which need all of their input first.
 
 Stages in, steps out. A segment is fused: one worker pushes a task through all of its stages before it takes the next.
-Behind a barrier, the source reads again what is left, and only the columns that the stages there need.
+Between a source and a sink only a barrier ends a segment, since text never leaves its worker; behind the barrier, the
+source reads again what is left, and only the columns that the stages there need. Stages without a source are cut where
+one worker cannot serve both: other resources, environment or number of workers, a batch that is gathered from several
+tasks, or the tasks of a stage that fans out. Segments that follow each other without a barrier are a chain: the second
+starts as soon as the first has made something.
+
+Tables of plain stages are shuffled by a ``TableShuffle``, which ends one segment and begins the next: the worker that
+made a table also writes its rows, dealt into buckets, to a file of the attempt (*insert*), and the worker that goes on
+with a partition reads it (*extract*). So a chain that ends in an insert yields one small ``ResultTask`` a unit, a chain
+that begins with an extract takes one ``ExtractTask`` a unit, and both are run like all others, by
+``StepWorker.run(unit, tasks)``; rows never pass the driver.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 from curator.errors import ConfigError
+from curator.stages.barrier.keys import MOST_ITERATIONS
 from curator.stages.base import ProcessingStage, ShuffleStage, SinkStage, SourceStage
+from curator.stages.collective import CollectiveStage
 from curator.stages.resources import Resources
+from curator.stages.shuffle import TableShuffle
+
+if TYPE_CHECKING:
+    from curator.stages.barrier.rounds import BarrierRound
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,23 +40,37 @@ class Segment:
         stages: the stages, a source first if there is one.
         shuffle: the shuffle stage whose keys this segment collects at its end.
         sink: the sink that this segment ends in.
+        extract: the table shuffle whose partitions this segment begins with: its units are ``ExtractTask``s.
+        insert: the table shuffle that this segment hands its tables to: its units become ``ResultTask``s.
+        number: position among the segments alone; names of files have it, since it does not depend on rounds and bands.
+        scratch: directory for the attempts of a segment that inserts; set by the executor before anything runs.
     """
 
     ordinal: int
     stages: tuple[ProcessingStage, ...]
     shuffle: ShuffleStage | None = None
     sink: SinkStage | None = None
+    extract: TableShuffle | None = None
+    insert: TableShuffle | None = None
+    number: int = 0
+    scratch: str | None = None
 
     @property
     def all_stages(self) -> tuple[ProcessingStage, ...]:
         """Every stage that a worker of this segment holds."""
-        ends: list[ProcessingStage] = [stage for stage in (self.shuffle, self.sink) if stage is not None]
-        return (*self.stages, *ends)
+        ends = (self.shuffle, self.sink, self.insert)
+        parts = (self.extract, *self.stages, *ends)
+        return tuple(stage for stage in parts if stage is not None)
 
     @property
     def name(self) -> str:
         """The stages' names, as they are run."""
-        return " · ".join(stage.name for stage in self.all_stages)
+        names = [stage.name for stage in self.all_stages]
+        if self.extract is not None:
+            names[0] += " (extract)"
+        if self.insert is not None:
+            names[-1] += " (insert)"
+        return " · ".join(names)
 
     @property
     def resources(self) -> Resources:
@@ -49,23 +80,54 @@ class Segment:
             needed = needed.fused(stage.resources)
         return needed
 
+    @property
+    def batch_size(self) -> int:
+        """Tasks in one unit of work."""
+        return max(1, self.all_stages[0].batch_size or 1)
+
 
 @dataclass(frozen=True, slots=True)
 class Barrier:
-    """The partitions of a shuffle: what its ``decide`` makes of all keys."""
+    """One round behind a shuffle; the first round is run once for each iteration of its bands.
+
+    Args:
+        ordinal: position among the steps.
+        shuffle: the stage.
+        round: which of its rounds, 0-based.
+        iteration: which range of bands the first round takes.
+        source: the source, for a round that reads documents again.
+    """
 
     ordinal: int
     shuffle: ShuffleStage
+    round: int = 0
+    iteration: int = 0
+    source: SourceStage | None = None
+
+    @property
+    def work(self) -> BarrierRound:
+        """What is done in this round."""
+        return self.shuffle.rounds()[self.round]
+
+    @property
+    def is_last(self) -> bool:
+        """Whether what this round leaves are the removals."""
+        return self.round == len(self.shuffle.rounds()) - 1
 
     @property
     def all_stages(self) -> tuple[ProcessingStage, ...]:
-        """The one stage."""
-        return (self.shuffle,)
+        """The shuffle stage, and the source if it is needed."""
+        return (self.shuffle,) if self.source is None else (self.shuffle, self.source)
 
     @property
     def name(self) -> str:
-        """The stage's name, marked as the part behind the barrier."""
-        return f"{self.shuffle.name} (shuffle)"
+        """The stage's name, marked as the part behind the barrier, with the round if there are several."""
+        if self.is_last and not self.round:
+            return f"{self.shuffle.name} (shuffle)"
+        iterations = self.shuffle.get_band_iterations()
+        begin, end = iterations[self.iteration]
+        bands = f", bands {begin} to {end - 1}" if not self.round and len(iterations) > 1 else ""
+        return f"{self.shuffle.name} ({self.work.name}{bands})"
 
     @property
     def resources(self) -> Resources:
@@ -73,14 +135,43 @@ class Barrier:
         return self.shuffle.resources
 
 
-Step = Segment | Barrier
+@dataclass(frozen=True, slots=True)
+class Collective:
+    """A stage whose workers are the ranks of one group: it needs all tasks, and divides them evenly.
+
+    Args:
+        ordinal: position among the steps.
+        stage: the stage.
+    """
+
+    ordinal: int
+    stage: CollectiveStage
+
+    @property
+    def all_stages(self) -> tuple[ProcessingStage, ...]:
+        """The one stage."""
+        return (self.stage,)
+
+    @property
+    def name(self) -> str:
+        """The stage's name, marked as a group of ranks."""
+        return f"{self.stage.name} (collective)"
+
+    @property
+    def resources(self) -> Resources:
+        """What one rank needs."""
+        return self.stage.resources
 
 
-def build_steps(stages: Sequence[ProcessingStage]) -> list[Step]:
+Step = Segment | Barrier | Collective
+
+
+def build_steps(stages: Sequence[ProcessingStage], *, fuse: bool = True) -> list[Step]:
     """Segments and barriers in running order.
 
     Args:
         stages: the stages of a pipeline; a source, if there is one, comes first, and a sink last.
+        fuse: ``False`` gives every stage of a pipeline without a source a segment of its own; results are the same.
 
     Raises:
         ConfigError: the order cannot be run; every reason is in the message.
@@ -96,19 +187,84 @@ def build_steps(stages: Sequence[ProcessingStage]) -> list[Step]:
     source = stages[0] if stages and isinstance(stages[0], SourceStage) else None
     steps: list[Step] = []
     current: list[ProcessingStage] = []
+    extract: TableShuffle | None = None
     for stage in stages:
         if isinstance(stage, ShuffleStage):
             steps.append(_segment(len(steps), current, shuffle=stage))
-            steps.append(Barrier(len(steps), stage))
+            steps += _rounds(len(steps), stage, source)
             current = [source] if source is not None else []
-        elif isinstance(stage, SinkStage):
+            continue
+        if isinstance(stage, SinkStage):
             steps.append(_segment(len(steps), current, sink=stage))
             current = []
+            continue
+        before = [*([extract] if extract is not None else []), *current]
+        alone = isinstance(stage, CollectiveStage)
+        if source is None and before and (alone or not (fuse and _can_fuse(before, stage))):
+            steps.append(_segment(len(steps), current, extract=extract))
+            current, extract = [], None
+        if isinstance(stage, CollectiveStage):
+            steps.append(Collective(len(steps), stage))
+        elif isinstance(stage, TableShuffle):
+            steps.append(_segment(len(steps), current, extract=extract, insert=stage))
+            current, extract = [], stage
         else:
             current.append(stage)
-    if (current and current != [source]) or (current and not steps):
-        steps.append(_segment(len(steps), current))
+    if extract is not None or (current and current != [source]) or (current and not steps):
+        steps.append(_segment(len(steps), current, extract=extract))
+    numbers = iter(range(len(steps)))
+    return [replace(step, number=next(numbers)) if isinstance(step, Segment) else step for step in steps]
+
+
+def _rounds(first: int, stage: ShuffleStage, source: SourceStage | None) -> list[Step]:
+    turns = range(len(stage.get_band_iterations()))
+    steps: list[Step] = [Barrier(first + number, stage, 0, number) for number in turns]
+    for number, work in enumerate(stage.rounds()[1:], start=1):
+        reader = source.for_segment(work.columns, whole_rows=False) if source is not None and work.columns else None
+        steps.append(Barrier(first + len(steps), stage, number, source=reader))
     return steps
+
+
+def chains(steps: Sequence[Step]) -> Iterator[list[Step]]:
+    """Runs of segments that stream into one another; a barrier stands alone, and an insert ends a run.
+
+    Example:
+        >>> [len(chain) for chain in chains([])]
+        []
+    """
+    chain: list[Step] = []
+    for step in steps:
+        last = chain[-1] if chain else None
+        if last is not None and not (isinstance(step, Segment) and isinstance(last, Segment) and last.insert is None):
+            yield chain
+            chain = []
+        chain.append(step)
+    if chain:
+        yield chain
+
+
+def _can_fuse(before: Sequence[ProcessingStage], stage: ProcessingStage) -> bool:
+    """Whether one worker may push the tasks of ``before`` on to ``stage`` without anybody noticing."""
+    if (stage.batch_size or 1) != 1:
+        return False
+    if before[-1].ray_stage_spec().get("is_fanout_stage") and not isinstance(stage, TableShuffle):
+        return False
+    together = [*before, stage]
+    owners = [other for other in together if not isinstance(other, TableShuffle)] or together
+    guests = [other for other in together if isinstance(other, TableShuffle) and other not in owners]
+    shapes = [_worker_shape(owner) for owner in owners]
+    return all(shape == shapes[0] for shape in shapes) and all(_fits_into(guest, owners[0]) for guest in guests)
+
+
+def _fits_into(shuffle: TableShuffle, owner: ProcessingStage) -> bool:
+    """Whether a worker of another stage can insert or extract on the way: it has what that takes."""
+    _, environment, num_workers = _worker_shape(shuffle)
+    fused = owner.resources.fused(shuffle.resources) if owner.resources.can_fuse(shuffle.resources) else None
+    return fused == owner.resources and environment is None and num_workers is None
+
+
+def _worker_shape(stage: ProcessingStage) -> tuple[Resources, Mapping[str, Any] | None, int | None]:
+    return stage.resources, stage.runtime_env or None, stage.num_workers()
 
 
 def _segment(
@@ -117,13 +273,15 @@ def _segment(
     *,
     shuffle: ShuffleStage | None = None,
     sink: SinkStage | None = None,
+    extract: TableShuffle | None = None,
+    insert: TableShuffle | None = None,
 ) -> Segment:
     ends: list[ProcessingStage] = [stage for stage in (shuffle, sink) if stage is not None]
     if stages and isinstance(stages[0], SourceStage):
         columns = [column for stage in (*stages[1:], *ends) for column in stage.inputs()]
         source = stages[0].for_segment(columns, whole_rows=sink is not None and sink.whole_rows)
         stages = [source, *stages[1:]]
-    return Segment(ordinal, tuple(stages), shuffle, sink)
+    return Segment(ordinal, tuple(stages), shuffle, sink, extract, insert)
 
 
 def _check_order(stages: Sequence[ProcessingStage]) -> None:
@@ -145,6 +303,18 @@ def _check_order(stages: Sequence[ProcessingStage]) -> None:
             problems.append(
                 f"stages.{stage.name}: needs a stage that reads in front of it, as in 'stages=[read,{stage.name}]'."
             )
+        if isinstance(stage, TableShuffle) and has_source:
+            problems.append(
+                f"stages.{stage.name}: shuffles tables, and has none between a stage that reads and one that writes "
+                "documents. Use it in a pipeline of stages that make tables."
+            )
+        if isinstance(stage, CollectiveStage) and has_source:
+            problems.append(
+                f"stages.{stage.name}: is a group of ranks that divides whole tasks; documents between a stage that "
+                "reads and one that writes come split by split. Use it in a pipeline of stages without a source."
+            )
+        if isinstance(stage, ShuffleStage):
+            problems += _check_rounds(stage)
         changes = not isinstance(stage, SourceStage | ShuffleStage | SinkStage) and stage.outputs()
         if changes and any(isinstance(later, ShuffleStage | SinkStage) for later in stages[position:]):
             problems.append(
@@ -153,3 +323,27 @@ def _check_order(stages: Sequence[ProcessingStage]) -> None:
             )
     if problems:
         raise ConfigError(problems)
+
+
+def _check_rounds(stage: ShuffleStage) -> list[str]:
+    where = f"stages.{stage.name}"
+    problems = [
+        f"{where}.{key}={value!r}: must be a whole number of at least 1."
+        for key, value in (("num_bands", stage.num_bands), ("bands_per_iteration", stage.bands_per_iteration))
+        if (isinstance(value, bool) or not isinstance(value, int) or value < 1)
+        and not (key == "bands_per_iteration" and value is None)
+    ]
+    if problems:
+        return problems
+    iterations, num_rounds = len(stage.get_band_iterations()), len(stage.rounds())
+    if iterations > MOST_ITERATIONS:
+        problems.append(
+            f"{where}.bands_per_iteration={stage.bands_per_iteration!r}: takes {iterations} turns for "
+            f"{stage.num_bands} bands; at most {MOST_ITERATIONS} are possible. Take more bands at a time."
+        )
+    if iterations > 1 and num_rounds < 2:
+        problems.append(
+            f"{where}.bands_per_iteration={stage.bands_per_iteration!r}: one round cannot decide in {iterations} "
+            "turns, as two of them may remove the same document. Leave it out, or give the stage a second round."
+        )
+    return problems

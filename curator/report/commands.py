@@ -1,4 +1,4 @@
-"""The subcommands that look at an output: ``verify``, ``show`` and ``status``. They change nothing."""
+"""Subcommands that look at an output and change nothing of it: ``verify``, ``show``, ``status`` and ``shards``."""
 
 from __future__ import annotations
 
@@ -19,7 +19,9 @@ def run_command(argv: Sequence[str]) -> int:
     Returns:
         The exit code.
     """
-    arguments = _parser().parse_args(argv)
+    end = argv.index("--") if "--" in argv and argv[0] == "shards" else len(argv)
+    arguments = _parser().parse_args(argv[:end])
+    arguments.words = list(argv[end + 1 :])
     try:
         return int(arguments.run(arguments))
     except CuratorError as error:
@@ -43,6 +45,11 @@ def _parser() -> argparse.ArgumentParser:
     status = commands.add_parser("status", help="the report of a finished run, or whether one is under way")
     status.add_argument("output", type=Path, metavar="OUTPUT")
     status.set_defaults(run=_status)
+    shards = commands.add_parser("shards", help="which shards of a sharded output are missing, and how to run them")
+    shards.add_argument("output", type=Path, metavar="OUTPUT")
+    shards.add_argument("--submit", action="store_true", help="submit the missing ones")
+    shards.epilog = "Behind --, the command that submitted all of them: curator shards OUTPUT --submit -- sbatch ..."
+    shards.set_defaults(run=_shards)
     return parser
 
 
@@ -80,6 +87,33 @@ def _show(arguments: argparse.Namespace) -> int:
     ):
         print(line)
     return 0
+
+
+def _shards(arguments: argparse.Namespace) -> int:
+    import shlex
+    import subprocess
+
+    from curator.runs.shards import array_spec, count_in, find_shards, resubmission
+
+    found = find_shards(arguments.output, count_in(arguments.words))
+    for problem in found.problems:
+        print(f"wrong: {problem}", file=sys.stderr)
+    print(f"{found.count:,} shards: {len(found.done):,} done, {len(found.missing):,} missing")
+    if not found.missing:
+        return 1 if found.problems else 0
+    print(f"missing: {array_spec(found.missing)}")
+    if not arguments.words:
+        print("To submit them, type the command that submitted all of them behind: curator shards OUTPUT --submit --")
+        return 1
+    command = resubmission(found, arguments.words)
+    print(shlex.join(command), flush=True)
+    if not arguments.submit or found.problems:
+        return 1
+    try:
+        return subprocess.run(command, check=False).returncode  # noqa: S603 - it is what the user typed
+    except FileNotFoundError:
+        print(f"curator shards: there is no {command[0]} here; submit from a machine of the cluster.", file=sys.stderr)
+        return 1
 
 
 def _status(arguments: argparse.Namespace) -> int:

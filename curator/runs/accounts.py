@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from curator.errors import ConservationError
+from curator.errors import ConservationError, StageError
 from curator.pipeline import Plan, Segment, Step
 from curator.tasks import ResultTask, Split
 
@@ -27,7 +27,7 @@ class StageAccount:
         name: the stage.
         documents_in: documents that reached it.
         removed: documents it removed, by reason.
-        quarantined: records it could not accept, by reason.
+        quarantined: records it could not take, by reason.
         bytes: uncompressed bytes that passed it.
         seconds: worker seconds spent in it, summed over workers.
     """
@@ -95,7 +95,7 @@ class Accounts:
         for split, result in zip(self._plan.splits, results, strict=True):
             counts, totals = result.counts, self.split_counts[split.ordinal]
             removed = sum(sum(reasons.values()) for reasons in counts["removed"].values())
-            quarantined = sum(counts["quarantined"].values())
+            quarantined = sum(sum(reasons.values()) for reasons in counts["quarantined"].values())
             incoming = counts["read"] if before is None else before[split.ordinal]
             if incoming != counts["alive"] + removed + quarantined:
                 raise ConservationError(
@@ -105,7 +105,8 @@ class Accounts:
                 )
             if first_pass:
                 totals["read"] = counts["read"]
-                self.damaged_files += not _STREAM_DAMAGES.isdisjoint(counts["quarantined"])
+                found = {reason for reasons in counts["quarantined"].values() for reason in reasons}
+                self.damaged_files += not _STREAM_DAMAGES.isdisjoint(found)
             totals["removed"] += removed
             totals["quarantined"] += quarantined
             totals["kept"] = counts["alive"]
@@ -113,13 +114,14 @@ class Accounts:
             for name, reasons in counts["removed"].items():
                 self.stages[name].removed.update(reasons)
                 applied += sum(reasons.values()) if name in self._shuffled_before(segment) else 0
-            source = self.stages[self._plan.stages[0]["name"]]
-            source.quarantined.update({reason: n for reason, n in counts["quarantined"].items() if n})
+            for name, reasons in counts["quarantined"].items():
+                self.stages[name].quarantined.update({reason: n for reason, n in reasons.items() if n})
             if "part" in counts and counts["part"]["kept"] != counts["alive"]:
                 raise ConservationError(
                     f"{segment.name}: {split.name}: {counts['alive']:,} documents reached the writer, but "
                     f"{counts['part']['kept']:,} were written. Nothing is published."
                 )
+        self._check_stages(segment, results)
         if not first_pass and applied != self._decided:
             raise ConservationError(
                 f"{segment.name}: the barrier decided to remove {self._decided:,} documents, but {applied:,} were "
@@ -130,6 +132,23 @@ class Accounts:
             for stage in self.stages.values():
                 stage.bytes = passed_bytes
         self._alive = alive
+
+    def _check_stages(self, segment: Segment, results: Sequence[ResultTask]) -> None:
+        """A stage that could take none of its documents is wrong, however few of each split it was given."""
+        flowing = sum(result.counts["alive"] for result in results)
+        for stage in reversed(segment.all_stages[1:]):
+            lost: Counter[str] = Counter()
+            for result in results:
+                flowing += sum(result.counts["removed"].get(stage.name, {}).values())
+                lost.update(result.counts["quarantined"].get(stage.name, {}))
+            flowing += lost.total()
+            if flowing > 1 and lost.total() == flowing:
+                shown = ", ".join(f"{reason} {count:,}" for reason, count in lost.most_common())
+                raise StageError(
+                    f"stage {stage.name!r} could take none of the {flowing:,} documents that reached it: {shown}. That "
+                    "is a mistake of the stage and not of the data. Nothing is published.",
+                    stage=stage.name,
+                )
 
     def _shuffled_before(self, segment: Segment) -> set[str]:
         return {step.all_stages[0].name for step in self._plan.steps if step.ordinal == segment.ordinal - 1}

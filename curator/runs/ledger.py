@@ -34,6 +34,7 @@ QUARANTINE = pa.schema(
         ("row", pa.int64()),
         ("file", pa.string()),
         ("offset", pa.int64()),
+        ("stage", pa.string()),
         ("reason", pa.string()),
         ("detail", pa.string()),
         ("records", pa.int64()),
@@ -41,7 +42,7 @@ QUARANTINE = pa.schema(
         ("bytes", pa.binary()),
     ]
 )
-"""A bad record or a damaged part of a file: where it is, why it is bad, and its first bytes.
+"""A bad record or a damaged part of a file: where it is, which stage could not take it, why, and its first bytes.
 
 ``offset`` counts uncompressed bytes and is -1 where there are none; ``row`` is -1 for what is not one record."""
 
@@ -78,6 +79,7 @@ def quarantine_table(split: Split, quarantined: Sequence[Quarantined]) -> pa.Tab
             "row": entry.row,
             "file": split.file.path,
             "offset": entry.offset,
+            "stage": entry.stage,
             "reason": entry.reason,
             "detail": entry.detail,
             "records": entry.records,

@@ -86,6 +86,7 @@ def build_output(
             "digest": DIGEST,
             "fingerprint": plan.fingerprint,
             "stages": plan.stages,
+            **({"whole_input": plan.whole_input} if plan.whole_input else {}),
             "input": [
                 {
                     "path": file.path,

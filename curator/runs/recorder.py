@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,20 +22,22 @@ class Recorder:
         split: the split.
         step: ordinal of the segment; part of the names, since a document may leave in any of them.
         directory: private directory of the attempt.
+        source: name of the stage that reads; what no other stage could not take is counted against it.
         keeps_rows: whether a barrier follows, behind which the rows that are left must be found again.
     """
 
-    def __init__(self, split: Split, step: int, directory: Path, *, keeps_rows: bool) -> None:
+    def __init__(self, split: Split, step: int, directory: Path, *, source: str, keeps_rows: bool) -> None:
         self._split = split
         self._step = step
         self._directory = directory
+        self._source = source
         self._rows = RowsWriter() if keeps_rows else None
         self._removed: list[Removed] = []
         self._quarantined: list[Quarantined] = []
         self._held_bytes = 0
         self._read = self._bytes = self._alive = 0
         self._extent: list[int] | None = None
-        self._reasons: Counter[str] = Counter()
+        self._reasons: dict[str, Counter[str]] = {}
 
     def add(self, batch: DocumentBatch) -> None:
         """Take note of a batch at the end of the segment."""
@@ -46,12 +49,11 @@ class Recorder:
             self._extent = [first if self._extent is None else self._extent[0], last]
         self._removed += batch.removed
         for entry in batch.quarantined:
-            self._reasons[entry.reason] += entry.records
+            entry = replace(entry, stage=entry.stage or self._source)
+            self._reasons.setdefault(entry.stage, Counter())[entry.reason] += entry.records
             self._held_bytes += len(entry.bytes)
             if self._held_bytes > _HELD_BYTES:
-                entry = Quarantined(
-                    entry.reason, entry.detail, entry.offset, entry.row, entry.records, entry.size_bytes, b""
-                )
+                entry = replace(entry, bytes=b"")
             self._quarantined.append(entry)
         if self._rows is not None:
             self._rows.add(batch)
@@ -72,7 +74,8 @@ class Recorder:
                 records["ledger"] = self._record(files["ledger"], ledger.num_rows)
         if self._quarantined:
             files["quarantine"] = f"{self._split.name}-{self._step}.quarantine.parquet"
-            write_parquet(self._directory / files["quarantine"], quarantine_table(self._split, self._quarantined))
+            in_order = sorted(self._quarantined, key=lambda entry: (entry.row < 0, entry.row))
+            write_parquet(self._directory / files["quarantine"], quarantine_table(self._split, in_order))
             records["quarantine"] = self._record(files["quarantine"], len(self._quarantined))
         if self._rows is not None:
             files["rows"] = "rows.arrow"
@@ -85,7 +88,7 @@ class Recorder:
             "bytes": self._bytes,
             "alive": self._alive,
             "removed": {stage: dict(sorted(found.items())) for stage, found in sorted(removed.items())},
-            "quarantined": dict(sorted(self._reasons.items())),
+            "quarantined": {stage: dict(sorted(found.items())) for stage, found in sorted(self._reasons.items())},
             "extent": self._extent,
             "records": records,
         }

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -112,9 +113,9 @@ def _check_names(output: Path, manifest: dict[str, Any], found: Verification) ->
 def _check_splits(output: Path, manifest: dict[str, Any], run: dict[str, Any], found: Verification) -> None:
     totals: Counter[str] = Counter()
     removed_by: Counter[tuple[str, str]] = Counter()
-    quarantined_by: Counter[str] = Counter()
+    quarantined_by: Counter[tuple[str, str]] = Counter()
     ledgers = [LEDGER.empty_table().select(_LOST)]
-    refused_ids: list[npt.NDArray[np.uint64]] = [np.empty(0, np.uint64)]
+    refused_ids: dict[str, list[npt.NDArray[np.uint64]]] = {}
     for split in manifest["splits"]:
         name = split["part"]["name"]
         kept = _count_part(output, split["part"], found)
@@ -135,11 +136,15 @@ def _check_splits(output: Path, manifest: dict[str, Any], run: dict[str, Any], f
         if len(ids) and (int(ids.min()) >> 32 != split["ordinal"] or int(ids.max()) >> 32 != split["ordinal"]):
             found.problems.append(f"{name}: its ledger has documents of another split.")
         ledgers.append(ledger.select(_LOST))
-        refused_ids.append(_rows_of(quarantine))
+        for stage, ids in _rows_of(quarantine):
+            refused_ids.setdefault(stage, []).append(ids)
         removed_by.update(zip(ledger["stage"].to_pylist(), ledger["reason"].to_pylist(), strict=True))
-        for reason, count in zip(quarantine["reason"].to_pylist(), quarantine["records"].to_pylist(), strict=True):
-            quarantined_by[reason] += count
-    _check_keepers(pa.concat_tables(ledgers), np.concatenate(refused_ids), [s["name"] for s in run["stages"]], found)
+        for stage, reason, records in zip(
+            *(quarantine[name].to_pylist() for name in ("stage", "reason", "records")), strict=True
+        ):
+            quarantined_by[stage, reason] += records
+    refused_by = {stage: np.concatenate(parts) for stage, parts in refused_ids.items()}
+    _check_keepers(pa.concat_tables(ledgers), refused_by, [s["name"] for s in run["stages"]], found)
     _check_stages(run, removed_by, quarantined_by, found)
     found.counts = {key: totals[key] for key in ("read", "kept", "removed", "quarantined")}
     for source, claimed in (("manifest.json", manifest["totals"]), ("run.json", run["counts"])):
@@ -147,43 +152,48 @@ def _check_splits(output: Path, manifest: dict[str, Any], run: dict[str, Any], f
             found.problems.append(f"{ACCOUNTS_FOLDER}/{source}: says {claimed}, the files say {found.counts}.")
 
 
-def _rows_of(quarantine: pa.Table) -> npt.NDArray[np.uint64]:
-    """Ids of the documents that a quarantine holds."""
-    ids = [np.empty(0, np.uint64)]
-    for split, row, records in zip(
-        *(quarantine[name].to_pylist() for name in ("split", "row", "records")), strict=True
+def _rows_of(quarantine: pa.Table) -> Iterator[tuple[str, npt.NDArray[np.uint64]]]:
+    """Stages, and ids of documents that they could not take."""
+    for stage, split, row, records in zip(
+        *(quarantine[name].to_pylist() for name in ("stage", "split", "row", "records")), strict=True
     ):
         if row >= 0:
-            ids.append(document_ids(split, np.arange(row, row + records)))
-    return np.concatenate(ids)
+            yield stage, document_ids(split, np.arange(row, row + records))
 
 
-def _check_keepers(ledger: pa.Table, refused: npt.NDArray[np.uint64], stages: list[str], found: Verification) -> None:
+def _check_keepers(
+    ledger: pa.Table, refused_by: Mapping[str, npt.NDArray[np.uint64]], stages: list[str], found: Verification
+) -> None:
     """No document goes twice, and none for one that had gone itself; a later stage may still take a keeper out."""
     removed = ledger["document_id"].to_numpy()
+    refused = np.concatenate([np.empty(0, np.uint64), *refused_by.values()])
     if len(np.unique(removed)) != len(removed):
         found.problems.append("ledger: a document was removed twice.")
+    if len(np.unique(refused)) != len(refused):
+        found.problems.append("quarantine: a document is in it twice.")
     if np.isin(removed, refused).any():
         found.problems.append("ledger: a document was removed that is in quarantine.")
-    gone = refused
+    gone = np.empty(0, np.uint64)
     for stage in stages:
         here = ledger.filter(pc.equal(ledger["stage"], stage))
-        gone = np.concatenate([gone, here["document_id"].to_numpy()])
+        refused_here = refused_by.get(stage, np.empty(0, np.uint64))
+        gone = np.concatenate([gone, here["document_id"].to_numpy(), refused_here])
         if (lost := int(np.isin(here["kept_document_id"].drop_null().to_numpy(), gone).sum())) > 0:
             found.problems.append(f"ledger: {lost:,} documents lost to one that is not kept itself.")
 
 
 def _check_stages(
-    run: dict[str, Any], removed_by: Counter[tuple[str, str]], quarantined_by: Counter[str], found: Verification
+    run: dict[str, Any],
+    removed_by: Counter[tuple[str, str]],
+    quarantined_by: Counter[tuple[str, str]],
+    found: Verification,
 ) -> None:
     claimed_removed = {(s["name"], reason): n for s in run["stages"] for reason, n in s["removed"].items() if n}
-    claimed_refused: Counter[str] = Counter()
-    for stage in run["stages"]:
-        claimed_refused.update(stage["quarantined"])
+    claimed_refused = {(s["name"], reason): n for s in run["stages"] for reason, n in s["quarantined"].items() if n}
     if claimed_removed != dict(removed_by):
         found.problems.append(f"ledger: holds {dict(removed_by)}, run.json says {claimed_removed}.")
-    if +claimed_refused != +quarantined_by:
-        found.problems.append(f"quarantine: holds {dict(+quarantined_by)}, run.json says {dict(+claimed_refused)}.")
+    if claimed_refused != dict(+quarantined_by):
+        found.problems.append(f"quarantine: holds {dict(+quarantined_by)}, run.json says {claimed_refused}.")
 
 
 def _count_part(output: Path, part: dict[str, Any], found: Verification) -> int:

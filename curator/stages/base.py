@@ -12,13 +12,16 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import pyarrow as pa
 
 from curator.errors import StageError
 from curator.stages.resources import Resources
 from curator.tasks import DocumentBatch, ResultTask, Split, SplitTask, Task
+
+if TYPE_CHECKING:
+    from curator.stages.barrier.rounds import BarrierRound
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +109,10 @@ class ProcessingStage(ABC):
             if not key.startswith("_") and key not in ("name", "resources", "runtime_env", "batch_size")
         }
 
+    def notes(self) -> list[str]:
+        """What the plan of a run should say about this stage, a line each."""
+        return []
+
     def with_(self, **changes: Any) -> Self:  # noqa: ANN401
         """A copy with some attributes changed; the original stays as it was.
 
@@ -125,10 +132,11 @@ class ProcessingStage(ABC):
 
 @dataclass(frozen=True, slots=True)
 class SplitPlan:
-    """What a source will read: its splits in order, and what it passed over."""
+    """What a source will read: its splits in order, what it passed over, and of a shard a digest of the whole input."""
 
     splits: list[Split]
     ignored: list[str]
+    whole_input: str = ""
 
 
 class SourceStage(ProcessingStage):
@@ -158,17 +166,52 @@ class SourceStage(ProcessingStage):
 
 
 class ShuffleStage(ProcessingStage):
-    """A barrier: rows of equal key meet, and what is decided about them flows on."""
+    """A barrier: rows of equal key meet, and what is decided about them flows on.
+
+    Behind the barrier there is one round, ``decide`` on each partition of the keys, unless ``rounds`` says more. A
+    stage with ``num_bands`` bands sends several keys of each document, and keys meet only those of their band; the
+    first round takes ``bands_per_iteration`` bands at a time (``None``: all), so that it holds no more than those.
+    """
 
     partition_bytes: int = 256 << 20
+    num_bands: int = 1
+    bands_per_iteration: int | None = None
 
     @abstractmethod
-    def keys(self, batch: DocumentBatch) -> pa.Table:
-        """The small table to shuffle: the key (``high`` and ``low``), ``document``, and what ``decide`` needs."""
+    def keys(self, batch: DocumentBatch) -> pa.Table | Sequence[pa.Table]:
+        """The small table to shuffle: the key (``high`` and ``low``), ``document``, and what ``decide`` needs.
 
-    @abstractmethod
+        Keys are uint64 and evenly spread in their highest bits. With bands, a column ``band`` (uint16 or uint32) says
+        which one a row belongs to; or there is one table for each band, which then gets that column (uint16).
+        """
+
     def decide(self, keys: pa.Table) -> pa.Table:
-        """Documents to remove, given every row of some keys; columns as ``REMOVALS`` says, one row a document."""
+        """Documents to remove, given every row of some keys; columns as ``REMOVALS`` says, one row a document.
+
+        Raises:
+            NotImplementedError: the stage has neither this nor ``rounds``.
+        """
+        raise NotImplementedError(f"{self.name}: decide() or rounds() must say what happens behind the barrier")
+
+    def rounds(self) -> Sequence[BarrierRound]:
+        """The rounds behind the barrier; the first one takes the keys, the last one decides."""
+        from curator.stages.barrier.rounds import DecideRound
+
+        return (DecideRound(self),)
+
+    def get_band_iterations(self) -> list[tuple[int, int]]:
+        """The ranges of bands that the first round takes one after the other.
+
+        Example:
+            >>> class Pairs(ShuffleStage):
+            ...     num_bands, bands_per_iteration = 5, 2
+            ...     def process(self, task): ...
+            ...     def keys(self, batch): ...
+            >>> Pairs().get_band_iterations()
+            [(0, 2), (2, 4), (4, 5)]
+        """
+        step = self.bands_per_iteration or self.num_bands
+        return [(first, min(first + step, self.num_bands)) for first in range(0, self.num_bands, step)]
 
 
 REMOVALS = pa.schema(

@@ -2,8 +2,10 @@
 
 from curator.tasks.batch import DocumentBatch, Quarantined, RawLines, Removed
 from curator.tasks.split import InputFile, Selection, Split, document_ids
+from curator.tasks.table import ExtractTask, RoundTask, TableTask
 from curator.tasks.task import (
     EmptyTask,
+    Exclusion,
     FailedTask,
     NoneTask,
     PartitionTask,
@@ -16,6 +18,8 @@ from curator.tasks.task import (
 __all__ = [
     "DocumentBatch",
     "EmptyTask",
+    "Exclusion",
+    "ExtractTask",
     "FailedTask",
     "InputFile",
     "NoneTask",
@@ -24,9 +28,11 @@ __all__ = [
     "RawLines",
     "Removed",
     "ResultTask",
+    "RoundTask",
     "Selection",
     "Split",
     "SplitTask",
+    "TableTask",
     "Task",
     "child_ids",
     "document_ids",

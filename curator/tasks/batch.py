@@ -7,6 +7,7 @@ that keeps a batch longer than its own call must ``detach()`` it first.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -15,6 +16,9 @@ import pyarrow as pa
 
 from curator.tasks.split import Split
 from curator.tasks.task import Task
+
+QUARANTINED_BYTES = 64 << 10
+"""Bytes of a record that go to the quarantine with it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +58,7 @@ class Quarantined:
         records: how many input records it accounts for: 1, or 0 or more for a part of a file.
         size_bytes: length of the bad bytes.
         bytes: the first of them, up to a limit.
+        stage: name of the stage that could not take it; empty for the one that reads.
     """
 
     reason: str
@@ -63,6 +68,7 @@ class Quarantined:
     records: int
     size_bytes: int
     bytes: bytes
+    stage: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +108,7 @@ class DocumentBatch(Task):
         table: all source columns in the order of ``rows`` when a writer wants them; ``None`` for JSONL.
         fields: column name to field name in the source.
         removed: what stages took out since the batch was read.
-        quarantined: what the reader could not accept.
+        quarantined: what the reader or a stage could not accept.
         num_read: records of the source that this batch accounts for; 0 when they were counted before a barrier.
         num_bytes: uncompressed bytes of the source that it accounts for, likewise.
         extent: first byte and one past the last byte of the file that it covers; ``None`` where bytes do not tell.
@@ -157,14 +163,58 @@ class DocumentBatch(Task):
             kept=pa.nulls(len(rows), pa.uint64()),
             kept_ids=pa.nulls(len(rows), pa.string()),
         )
-        keep = ~drop
+        return replace(self.select(~drop), removed=[*self.removed, record])
+
+    def quarantine(
+        self, drop: npt.NDArray[np.bool_], *, stage: str, reasons: Sequence[str], details: Sequence[str]
+    ) -> DocumentBatch:
+        """A batch without the rows where ``drop`` is true, which are in its quarantine, with their first bytes.
+
+        Args:
+            drop: bool, shape (num_docs,).
+            stage: name of the stage that could not take them.
+            reasons: one word for each of them, in the order of the rows.
+            details: what happened to each of them.
+        """
+        entries = [
+            self._refused(int(index), stage, reason, detail)
+            for index, reason, detail in zip(np.flatnonzero(drop), reasons, details, strict=True)
+        ]
+        return replace(self.select(~drop), quarantined=[*self.quarantined, *entries]) if entries else self
+
+    def _refused(self, index: int, stage: str, reason: str, detail: str) -> Quarantined:
+        row = int(self.rows[index])
+        if self.lines is not None:
+            start, end = int(self.lines.starts[index]), int(self.lines.ends[index])
+            head = self.lines.buffer[start : min(end, start + QUARANTINED_BYTES)].tobytes()
+            return Quarantined(reason, detail, self.lines.offset + start, row, 1, end - start, head, stage)
+        text = self.columns["text"][index].as_py() if "text" in self.columns.column_names else None
+        content = text.encode() if isinstance(text, str) else b""
+        return Quarantined(reason, detail, -1, row, 1, len(content), content[:QUARANTINED_BYTES], stage)
+
+    def select(self, keep: npt.NDArray[np.bool_]) -> DocumentBatch:
+        """The rows where ``keep`` is true; the others go without a word, so the caller has to account for them.
+
+        Args:
+            keep: bool, shape (num_docs,).
+        """
         return replace(
             self,
             rows=self.rows[keep],
             columns=self.columns.filter(pa.array(keep)),
             lines=None if self.lines is None else self.lines.take(keep),
             table=None if self.table is None else self.table.filter(pa.array(keep)),
-            removed=[*self.removed, record],
+        )
+
+    def copy(self) -> DocumentBatch:
+        """The same batch for a stage that may change it: what is mutable in it is copied, the columns are not."""
+        return replace(
+            self,
+            rows=self.rows.copy(),
+            fields=dict(self.fields),
+            removed=list(self.removed),
+            quarantined=list(self.quarantined),
+            seconds=dict(self.seconds),
         )
 
     def detach(self) -> DocumentBatch:

@@ -89,11 +89,13 @@ class Selection:
 
     Args:
         rows_path: Arrow file with the rows that were alive before the barrier and where they lie.
-        removals_index: JSON file that lists, per shuffle barrier, its stage and its removal files.
+        removals_index: JSON file that lists, per shuffle barrier, its stage and its removal files; empty for none.
+        rows: int64, ascending: the rows that are wanted, all of them alive; ``None`` for all that are left.
     """
 
     rows_path: str
     removals_index: str
+    rows: npt.NDArray[np.int64] | None = None
 
 
 def document_ids(split_ordinal: int, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.uint64]:

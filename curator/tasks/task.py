@@ -53,12 +53,39 @@ class FailedTask(Task):
     reason: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Exclusion:
+    """A record of a split that no stage gets to see any more, because its worker did not survive it.
+
+    Args:
+        row: its row in the split.
+        reason: one word for the quarantine.
+        detail: which stage, and what became of the worker.
+        stage: name of the stage that it is counted against; empty where nobody knows.
+    """
+
+    row: int
+    reason: str
+    detail: str
+    stage: str = ""
+
+
 @dataclass(slots=True, kw_only=True)
 class SplitTask(Task):
-    """A split to be read; after a barrier, only its selection."""
+    """A split to be read; after a barrier, only its selection.
+
+    Args:
+        split: the split.
+        selection: what is left of it behind a barrier; ``None`` for all of it.
+        excluded: records that go to the quarantine as soon as they are read, by row.
+        probe: first row and one past the last row of an attempt that only finds out whether its worker survives these
+            rows: nothing that it leaves counts. ``None`` for an attempt that counts.
+    """
 
     split: Split
     selection: Selection | None = None
+    excluded: tuple[Exclusion, ...] = ()
+    probe: tuple[int, int] | None = None
 
 
 @dataclass(slots=True, kw_only=True)

@@ -9,8 +9,8 @@ from curator.config.conf_dir import conf_dir
 
 CONF = conf_dir()
 OPTIONS = sorted(path.relative_to(CONF).with_suffix("").as_posix() for path in CONF.rglob("*.yaml"))
-ATOMS = ("exact", "read", "write")
-PRESETS = ("copy", "dedup", "exact_normalised")
+ATOMS = ("exact", "fuzzy", "read", "write")
+PRESETS = ("copy", "dedup", "exact_normalised", "fuzzy_fineweb", "fuzzy_nemo")
 EXPERIMENTS = [option.partition("/")[2] for option in OPTIONS if option.startswith("experiment/")]
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from curator.config.command_line import parse_words, to_words
+from curator.config.command_line import parse_words
 from curator.config.compose import compose_config, is_sweep, read_composed
 from curator.errors import ConfigError
 
@@ -136,18 +136,20 @@ def test_reading_a_composed_config_makes_no_directory(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("typed", "words"),
+    ("typed", "flags", "overrides"),
     [
-        (["mode=plan", "-m", "stages=dedup,copy"], ["--multirun", "mode=plan", "stages=dedup,copy"]),
-        (["-cd", "my conf", "mode=plan"], ["--config-dir=my conf", "mode=plan"]),
-        (["--cfg", "job", "--resolve"], ["--cfg=job", "--resolve"]),
-        (["--info"], ["--info=all"]),
-        ([], []),
+        (["mode=plan", "-m", "stages=dedup,copy"], {"multirun": True}, ["mode=plan", "stages=dedup,copy"]),
+        (["-cd", "my conf", "mode=plan"], {"config_dir": "my conf"}, ["mode=plan"]),
+        (["--cfg", "job", "--resolve"], {"cfg": "job", "resolve": True}, []),
+        (["--info"], {"info": "all"}, []),
+        (["--trust", "a,b", "mode=plan", "--trust=c"], {"trust": ["a,b", "c"]}, ["mode=plan"]),
+        ([], {}, []),
     ],
 )
-def test_flags_may_stand_anywhere(typed, words):
-    assert to_words(parse_words(typed)) == words
-    assert to_words(parse_words(words)) == words
+def test_flags_may_stand_anywhere(typed, flags, overrides):
+    arguments = parse_words(typed)
+    assert arguments.overrides == overrides
+    assert {key: value for key, value in vars(arguments).items() if value and key != "overrides"} == flags
 
 
 @pytest.mark.parametrize(
@@ -155,6 +157,8 @@ def test_flags_may_stand_anywhere(typed, words):
     [
         (["--multirn"], "unrecognized arguments: --multirn. Did you mean '--multirun'?"),
         (["--cfg", "jb"], "argument --cfg/-c: invalid choice: 'jb'"),
+        (["--resolve"], "--resolve: goes with --cfg or --help."),
+        (["-m", "--cfg", "job"], "--multirun: does not go with --cfg."),
         (["verfy", "out"], "verfy: is neither key=value nor a subcommand. Did you mean 'verify'?"),
         (["--experimental-rerun", "x.pickle"], "--experimental-rerun: a pickle is a program"),
     ],

@@ -2,8 +2,11 @@
 
 import os
 import signal
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, replace
 from pathlib import Path
+
+import numpy as np
 
 from curator import NodeInfo, ProcessingStage, Task, WorkerMetadata
 from curator.tasks import FailedTask
@@ -127,3 +130,128 @@ class DieUntil(ProcessingStage):
 
 def numbers(*values):
     return [NumberTask(value=value) for value in values]
+
+
+class OnMarked(ProcessingStage):
+    """Does something to its worker when it sees the marked text, as long as there are fewer files than ``times``."""
+
+    name = "on_marked"
+    mark = "MARKED"
+
+    def __init__(self, act="raise", *, folder=None, times=None):
+        self.act = act
+        self.folder = None if folder is None else str(folder)
+        self.times = times
+
+    def inputs(self):
+        return ("text",)
+
+    def process(self, task):
+        if any(self.mark in (text or "") for text in task.columns["text"].to_pylist()) and self._is_its_turn():
+            getattr(self, f"_{self.act}")()
+        return task
+
+    def _is_its_turn(self):
+        if self.folder is None:
+            return True
+        done = len(list(Path(self.folder).iterdir()))
+        if self.times is not None and done >= self.times:
+            return False
+        Path(self.folder, f"{done}-{os.getpid()}").touch()
+        return True
+
+    def _raise(self):
+        raise ValueError(f"cannot take \x1b[31m it, at {object()!r}")
+
+    def _exit(self):
+        os._exit(3)
+
+    def _kill(self):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    def _hang(self):
+        time.sleep(3_600)
+
+    def _eat(self):
+        eaten = []
+        while True:
+            eaten.append(bytearray(b"x" * (16 << 20)))
+            time.sleep(0.01)
+
+    def _memory(self):
+        raise MemoryError("no more")
+
+
+class RemoveAll(ProcessingStage):
+    name = "remove_all"
+
+    def process(self, task):
+        return task.remove(np.ones(task.num_items, np.bool_), stage=self.name, reason="too_much")
+
+
+class Misbehave(ProcessingStage):
+    """Breaks the contract of a stage between reading and writing, in one of many ways."""
+
+    name = "misbehave"
+
+    def __init__(self, how):
+        self.how = how
+
+    def process(self, task):
+        return getattr(self, f"_{self.how}")(task) if task.num_items else task
+
+    def _number(self, task):
+        return NumberTask(value=1)
+
+    def _text(self, task):
+        return "text"
+
+    def _none(self, task):
+        return None
+
+    def _nothing(self, task):
+        return []
+
+    def _twice(self, task):
+        return [task, task]
+
+    def _strange_rows(self, task):
+        return replace(task, rows=task.rows + 1)
+
+    def _own_array(self, task):
+        task.rows += 1
+        return task
+
+    def _backwards(self, task):
+        return replace(task, rows=task.rows[::-1])
+
+    def _short_columns(self, task):
+        return replace(task, columns=task.columns.slice(1))
+
+    def _other_split(self, task):
+        return replace(task, split=replace(task.split, ordinal=task.split.ordinal + 1))
+
+    def _removed_twice(self, task):
+        drop = np.arange(task.num_items) == 0
+        once = task.remove(drop, stage=self.name, reason="a")
+        return replace(once, removed=[*once.removed, *task.remove(drop, stage=self.name, reason="b").removed])
+
+
+class SplitBatches(ProcessingStage):
+    """Each batch becomes two, and neither of them says what it accounts for."""
+
+    name = "split_batches"
+
+    def process(self, task):
+        first = np.arange(task.num_items) < task.num_items // 2
+        return iter([task.select(first), task.select(~first)])
+
+
+class ManyBatches(OnMarked):
+    """Takes several batches at a time."""
+
+    name = "many_batches"
+    batch_size = 3
+
+    def process_batch(self, tasks):
+        return [self.process(task) for task in tasks]

@@ -6,13 +6,19 @@ import json
 import pytest
 
 from curator import ConfigError, ExactDeduplication, LocalExecutor, Pipeline, Read, StageError, Write, verify_output
+from curator.stages.shuffle import TableShuffle
+from tests.executors.shuffle_stages import CountKeys, MakeTables, SharedWords, cover
+from tests.executors.stages_collective import AddTotal
 from tests.executors.stages_for_tests import (
     AddOne,
     DropOdd,
     FailOn,
     FailSetup,
     GiveUp,
+    Misbehave,
+    OnMarked,
     RecordCalls,
+    RemoveAll,
     Repeat,
     ReturnText,
     SumBatch,
@@ -36,6 +42,28 @@ def write_corpus(folder, num_files=4, num_documents=300):
                 handle.write(json.dumps({"id": f"{number}-{row}", "text": text, "n": row}, ensure_ascii=False) + "\n")
             handle.write('{"id": "broken", "text": \n')
     return folder
+
+
+def mark(path, *rows):
+    """Mark some records of a JSON lines file for the stage ``OnMarked``."""
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    for row in rows:
+        lines[row] = lines[row].replace("document", "MARKED document", 1)
+    path.write_text("".join(lines), encoding="utf-8")
+
+
+def write_words(folder, num_files=2, num_documents=200):
+    """Documents of a few words each; gives their texts back, by id, in the order of the input."""
+    folder.mkdir()
+    texts = {}
+    for number in range(num_files):
+        with open(folder / f"part-{number}.jsonl", "w", encoding="utf-8") as handle:
+            for row in range(num_documents):
+                seed = number * num_documents + row
+                words = [f"{'abcd'[band]}{seed * seed * (band + 3) // 7 % 23}" for band in range(seed % 5)]
+                texts[f"{number}-{row}"] = " ".join(words)
+                handle.write(json.dumps({"id": f"{number}-{row}", "text": " ".join(words)}) + "\n")
+    return texts
 
 
 class ExecutorSuite:
@@ -131,3 +159,131 @@ class ExecutorSuite:
         with pytest.raises(StageError, match="'boom' failed"):
             Pipeline(stages).run(executor)
         assert sorted(path.name for path in tmp_path.iterdir()) == ["in"]
+
+    @pytest.mark.parametrize("position", [1, 2], ids=["before the barrier", "behind the barrier"])
+    def test_records_that_a_stage_cannot_take_are_quarantined_as_locally(self, executor, tmp_path, position):
+        corpus = write_corpus(tmp_path / "in")
+        for number, rows in ((1, (5, 90)), (3, (0,))):
+            mark(corpus / f"part-{number}.jsonl", *rows)
+        marked = {"1-5", "1-90", "3-0"}
+
+        def run(who, name):
+            stages = [Read(str(corpus), split_bytes=9_000), ExactDeduplication(), Write(tmp_path / name)]
+            stages.insert(position, OnMarked())
+            return Pipeline(stages).run(who)
+
+        ours, reference = run(executor, "ours"), run(LocalExecutor(), "reference")
+        assert content_of(tmp_path / "ours") == content_of(tmp_path / "reference")
+        assert ours.counts == reference.counts
+        bad = [row for row in ours.quarantine().to_pylist() if row["reason"] == "stage_error"]
+        assert {json.loads(row["bytes"])["id"] for row in bad} == marked
+        assert {(row["stage"], row["detail"].partition(" cannot")[0]) for row in bad} == {
+            ("on_marked", "on_marked: ValueError:")
+        }
+        (account,) = [stage for stage in ours.stages if stage["name"] == "on_marked"]
+        assert account["quarantined"] == {"stage_error": 3}
+        assert verify_output(tmp_path / "ours").problems == []
+
+    def test_a_stage_that_breaks_its_contract_ends_the_run_by_name(self, executor, tmp_path):
+        corpus = write_corpus(tmp_path / "in", num_files=1)
+        for how in ("number", "strange_rows"):
+            stages = [Read(str(corpus)), Misbehave(how), ExactDeduplication(), Write(tmp_path / "out")]
+            with pytest.raises(StageError, match="stage_contract: stage 'misbehave'") as raised:
+                Pipeline(stages).run(executor)
+            assert raised.value.stage == "misbehave"
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["in"]
+
+    def test_a_stage_that_removes_everything_leaves_a_valid_output(self, executor, tmp_path):
+        corpus = write_corpus(tmp_path / "in", num_files=2)
+        stages = [Read(str(corpus)), RemoveAll(), ExactDeduplication(), Write(tmp_path / "out")]
+        result = Pipeline(stages).run(executor)
+        assert result.counts == {"read": 602, "kept": 0, "removed": 600, "quarantined": 2}
+        assert sorted(path.read_bytes() for path in (tmp_path / "out").glob("part-*")) == [b"", b""]
+        found = verify_output(tmp_path / "out")
+        assert (found.problems, found.counts["kept"]) == ([], 0)
+
+    @pytest.mark.parametrize("contents", [[""], ["", "\n \n", ""], ["", '{"text": "a"}\n']], ids=len)
+    def test_files_without_records_are_read_and_written(self, executor, tmp_path, contents):
+        (tmp_path / "in").mkdir()
+        for number, content in enumerate(contents):
+            (tmp_path / "in" / f"{number}.jsonl").write_text(content)
+        stages = [Read(str(tmp_path / "in")), ExactDeduplication(), Write(tmp_path / "out")]
+        result = Pipeline(stages).run(executor)
+        assert result.counts["read"] == result.counts["kept"] == sum("text" in content for content in contents)
+        assert verify_output(tmp_path / "out").problems == []
+
+    def test_an_input_without_files_is_refused(self, executor, tmp_path):
+        (tmp_path / "in").mkdir()
+        with pytest.raises(ConfigError, match="input_path"):
+            Pipeline([Read(str(tmp_path / "in")), ExactDeduplication(), Write(tmp_path / "out")]).run(executor)
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["in"]
+
+    def test_two_stages_of_one_name_are_refused(self, executor):
+        with pytest.raises(ConfigError, match="two stages are named 'add_one'"):
+            executor.execute([AddOne(), AddOne()], numbers(1))
+
+    def test_a_setting_that_is_not_known_is_refused(self, executor):
+        with pytest.raises(ConfigError, match=r"executor.runtime_environment: is not known"):
+            type(executor)({"runtime_environment": None})
+
+    def test_no_runtime_env_is_the_environment_that_there_is(self, executor):
+        same = type(executor)({**executor.config, "runtime_env": None})
+        stages = [AddOne().with_(runtime_env=None), AddOne().with_(name="again", runtime_env={})]
+        assert [task.value for task in same.execute(stages, numbers(1, 2))] == [3, 4]
+
+    def test_rows_of_equal_key_meet_behind_a_table_shuffle(self, executor):
+        stages = [MakeTables(), TableShuffle("key", num_partitions=5)]
+        parts = executor.execute(stages, numbers(*range(6)))
+        assert [(part.task_id, part.partition) for part in parts] == [(f"0_0~5_0_{n}", n) for n in range(5)]
+        reference = LocalExecutor().execute(stages, numbers(*range(6)))
+        assert [part.table.to_pydict() for part in parts] == [part.table.to_pydict() for part in reference]
+        assert sorted(row for part in parts for row in part.table["id"].to_pylist()) == list(range(3000))
+        seen = [set(part.table["key"].to_pylist()) for part in parts]
+        assert sum(map(len, seen)) == len(set().union(*seen)) == 70
+
+    def test_two_table_shuffles_in_a_pipeline_stream_on(self, executor):
+        stages = [
+            MakeTables(),
+            TableShuffle("key", memory_budget_bytes=20_000, partition_bytes=4_000),
+            CountKeys(),
+            TableShuffle("id_count", num_partitions=3, sort_by_key=True).with_(name="by_count"),
+        ]
+        parts = executor.execute(stages, numbers(*range(4)))
+        reference = LocalExecutor().execute(stages, numbers(*range(4)))
+        assert [part.task_id for part in parts] == [part.task_id for part in reference]
+        assert [part.table.to_pydict() for part in parts] == [part.table.to_pydict() for part in reference]
+        assert sum(sum(part.table["id_count"].to_pylist()) for part in parts) == 2000
+
+    def test_a_table_shuffle_of_nothing_is_nothing_and_leaves_nothing(self, executor, tmp_path):
+        shuffle = TableShuffle("key", scratch_path=str(tmp_path))
+        assert executor.execute([MakeTables(), shuffle, CountKeys()], []) == []
+        assert executor.execute([MakeTables(num_rows=0), shuffle, CountKeys()], numbers(1, 2)) == []
+        with pytest.raises(StageError, match="no key column 'nokey'; the columns are: key, id, name"):
+            executor.execute([MakeTables(), shuffle.with_(key_columns=["nokey"])], numbers(1, 2))
+        assert list(tmp_path.iterdir()) == []
+
+    @pytest.mark.parametrize("band_column", [False, True])
+    def test_three_rounds_and_two_turns_behind_a_barrier(self, executor, tmp_path, band_column):
+        texts = write_words(tmp_path / "in")
+
+        def run(who, name, stage):
+            stages = [Read(str(tmp_path / "in"), split_bytes=2_000), stage, Write(tmp_path / name, durability="fast")]
+            return Pipeline(stages).run(who)
+
+        ours = run(executor, "ours", SharedWords(band_column=band_column))
+        run(LocalExecutor(), "reference", SharedWords(bands_per_iteration=None, partition_bytes=1 << 20))
+        assert content_of(tmp_path / "ours") == content_of(tmp_path / "reference")
+        gone = {document: (kept, float(shared)) for document, kept, shared in cover(texts)}
+        ledger = ours.ledger().to_pylist()
+        assert {row["id"]: (row["kept_id"], row["score"]) for row in ledger} == gone
+        assert ours.counts == {"read": 400, "kept": 400 - len(gone), "removed": len(gone), "quarantined": 0}
+        assert 100 < len(gone) < 300
+        assert verify_output(tmp_path / "ours").problems == []
+        assert not list(tmp_path.glob("*._curator"))
+
+    def test_a_collective_stage_sees_all_tasks_between_stages_that_stream(self, executor):
+        if not isinstance(executor, LocalExecutor):
+            pytest.importorskip("torch", reason="ranks on Ray need 'pip install curator[collective]'")
+        stages = [AddOne(), AddTotal().with_(num_ranks=1), AddOne().with_(name="again")]
+        tasks = executor.execute(stages, numbers(1, 2, 3))
+        assert [(task.task_id, task.value) for task in tasks] == [("0_0_0_0", 903), ("1_0_0_0", 904), ("2_0_0_0", 905)]

@@ -12,6 +12,9 @@ import numpy as np
 from curator.kernels.json_records import gather_strings, scan_records
 from curator.kernels.lines import find_lines
 from curator.kernels.normalise import is_ascii, lower_and_collapse_ascii
+from curator.kernels.shingle_sets import shingle_sets
+from curator.kernels.shingles import Shingling
+from curator.kernels.sketch import sketch_texts
 from curator.kernels.vector import PADDING
 from curator.kernels.xxh3 import hash_texts
 
@@ -43,6 +46,10 @@ for length, tail in itertools.product([0, 1, 17, 54, 55, 56, 63, 64, 65, 241, 10
         is_ascii(buffer, offsets)
         lower_and_collapse_ascii(buffer, offsets, [0], True, True)
         lower_and_collapse_ascii(buffer, offsets, [0], True, False)
+        for unit in ("word", "char", "auto"):
+            shingling = Shingling(unit=unit, punctuation="space")
+            sketch_texts(buffer, offsets, 8, shingling=shingling)
+            shingle_sets(buffer, offsets, shingling)
 print("survived")
 """
 

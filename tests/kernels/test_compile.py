@@ -9,14 +9,31 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from curator.kernels import (
+    buckets,
+    groups,
+    jaccard,
+    json_records,
+    json_strings,
+    json_structure,
+    lines,
+    normalise,
+    shingle_sets,
+    shingles,
+    sketch,
+    unicode_tables,
+    union_find,
+    utf8,
+    xxh3,
+)
 from curator.kernels import compile as compilation
-from curator.kernels import groups, json_records, json_strings, json_structure, lines, normalise, utf8, xxh3
 from curator.kernels.groups import first_of_equal
 from curator.kernels.json_records import gather_strings, scan_records
 from curator.kernels.lines import find_lines
 from curator.kernels.normalise import is_ascii, lower_and_collapse_ascii
 from curator.kernels.xxh3 import hash_texts
 
+SKETCHING = (buckets, jaccard, shingle_sets, shingles, sketch, unicode_tables, union_find)
 MODULES = (groups, json_records, json_strings, json_structure, lines, normalise, utf8, xxh3)
 
 SCRIPT = """
@@ -102,7 +119,17 @@ def test_no_array_makes_a_kernel_compile_twice():
             high, low = hash_texts(data, offsets.astype(kind))
             first_of_equal(high, low, [0], [0])
             lower_and_collapse_ascii(data, offsets, np.flatnonzero(is_ascii(data, offsets)).astype(kind), True, False)
-    dispatchers = [value for module in MODULES for value in vars(module).values() if hasattr(value, "signatures")]
+            signatures, _ = sketch.sketch_texts(data, offsets.astype(kind), np.int32(8))
+            keys = sketch.band_keys(signatures, np.int32(2), 4, np.zeros(1, kind))
+            hashes, begins = shingle_sets.shingle_sets(buffer, offsets.astype(kind))
+            sketch.sketch_sets(hashes, begins.astype(kind), 8, scheme="classic")
+            edges = buckets.star_edges(keys[0].tolist(), np.zeros(1, kind))
+            union_find.components(edges.first, edges.other.astype(kind))
+            jaccard.pair_similarities(hashes.tolist(), begins.astype(kind), np.zeros(1, kind), [0], 1)
+            jaccard.cover(np.zeros(1, kind), hashes, begins, keys[:, 0], [0, 2], 1, max_comparisons=np.int32(3))
+    dispatchers = [
+        value for module in MODULES + SKETCHING for value in vars(module).values() if hasattr(value, "py_func")
+    ]
     assert len(dispatchers) > 20
     compiled = {dispatcher.__name__: dispatcher.signatures for dispatcher in dispatchers}
     assert {name: kinds for name, kinds in compiled.items() if len(kinds) > 1} == {}

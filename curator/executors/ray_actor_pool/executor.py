@@ -1,28 +1,39 @@
-"""Runs every step on a pool of Ray actors. Importing this does not import Ray; running does."""
+"""Runs every segment on a pool of Ray actors. Importing this does not import Ray; running does."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from curator.errors import ConfigError
-from curator.executors.base import BaseExecutor, OnBytes, Unit
-from curator.pipeline import Step
-from curator.tasks import Task
+from curator.executors.base import BaseExecutor, OnBytes, Unit, cut_units
+from curator.executors.ray_actor_pool.budgets import RunBudget
+from curator.executors.ray_actor_pool.flow import Flow
+from curator.executors.ray_actor_pool.settings import DEFAULTS, read_settings
+from curator.executors.ray_actor_pool.sizing import SegmentPlan, plan_segment
+from curator.pipeline import Collective, Segment, Step, chains
+from curator.tasks import FailedTask, Task
+
+if TYPE_CHECKING:
+    from curator.executors.ray_actor_pool.pool import WorkerPool
+    from curator.executors.ray_actor_pool.scheduler import Scheduler
+
+_OPEN_S = 1.0
+"""Seconds that a session waits for the other workers once one is ready."""
 
 
 class RayActorPoolExecutor(BaseExecutor):
-    """Runs the units of a step on actors, one unit at a time in each.
+    """Runs segments on actors that stream into one another.
 
-    Results come back in any order and are put in input order by the driver. Actors are used again by the next step if
-    it needs the same resources, so that a barrier does not cost a start.
+    A task goes on to the next segment as soon as it is made, without passing the driver; only barriers wait. Workers
+    start, change segments and end with the backlog; what a lost worker, node or object takes with it is done again. A
+    task that ends three workers, or two within ``unit_timeout_s``, is given up and reported; of a split, only the
+    records at fault. Results come in input order, with the ids and bytes of a ``local`` run.
 
     Args:
-        config: ``address`` (``host:port`` or ``auto``; ``None`` starts a private session on this machine and never
-        joins
-            another), ``num_workers`` (``None``: as many as fit), ``runtime_env`` (environment of all workers).
+        config: the keys of ``PoolSettings``, which says what each one does.
         ignore_head_node: place no worker on the head node.
         show_progress: show progress on a terminal.
         progress_interval: seconds between progress messages in a log.
@@ -35,7 +46,7 @@ class RayActorPoolExecutor(BaseExecutor):
         RayActorPoolExecutor(ray_actor_pool: 2 workers in a private session on this machine)
     """
 
-    config_defaults: ClassVar[Mapping[str, Any]] = {"address": None, "num_workers": None, "runtime_env": None}
+    config_defaults: ClassVar[Mapping[str, Any]] = DEFAULTS
 
     def __init__(
         self,
@@ -47,47 +58,95 @@ class RayActorPoolExecutor(BaseExecutor):
         super().__init__(config, ignore_head_node)
         self.show_progress = show_progress
         self.progress_interval = progress_interval
-        num_workers = self.config["num_workers"]
-        problems = []
-        if num_workers is not None and (
-            isinstance(num_workers, bool) or not isinstance(num_workers, int) or num_workers < 1
-        ):
-            problems.append(f"executor.num_workers={num_workers!r}: must be a whole number of at least 1, or null.")
-        address = self.config["address"]
-        if address is not None and (not isinstance(address, str) or not address):
-            problems.append(f"executor.address={address!r}: must be host:port, 'auto', or null for a private session.")
-        if problems:
-            raise ConfigError(problems)
-        self._pool: Any = None
+        self.settings = read_settings(self.config)
+        self._pool: WorkerPool | None = None
+        self._budget = RunBudget(self.settings.max_node_failures)
 
     def describe(self) -> str:
         """The executor in a few words; starts nothing."""
-        workers = self.config["num_workers"]
-        where = "a private session on this machine" if self.config["address"] is None else self.config["address"]
+        workers, address = self.settings.num_workers, self.settings.address
+        where = "a private session on this machine" if address is None else address
         how_many = "as many workers as fit" if workers is None else f"{workers} workers"
         return f"ray_actor_pool: {how_many} in {where}"
 
     def session(self, steps: Sequence[Step], num_units: int) -> AbstractContextManager[object]:
-        """A Ray session, its nodes set up, and a pool with the workers of the first step."""
+        """A Ray session with a pool; the nodes are set up, and workers of the first chain are ready."""
         return self._session(steps, num_units)
 
     @contextmanager
     def _session(self, steps: Sequence[Step], num_units: int) -> Iterator[object]:
         from curator.cluster import ray_session
-        from curator.executors.ray_actor_pool.pool import ActorPool
+        from curator.executors.ray_actor_pool.pool import WorkerPool
 
-        with ray_session(self.config["address"], runtime_env=self.config["runtime_env"]) as session:
-            self._pool = ActorPool(self.config["num_workers"], session.nodes, ignore_head_node=self.ignore_head_node)
+        with ray_session(self.settings.address, runtime_env=self.settings.runtime_env) as session:
+            pool = WorkerPool(self.settings, ignore_head_node=self.ignore_head_node)
+            self._pool, self._budget = pool, RunBudget(self.settings.max_node_failures)
+            pool.steps = steps
             try:
-                self._pool.open(steps, num_units)
+                plans = {id(step): plan_segment(step, self.settings, pool.offers) for step in steps}
+                first = next(iter(chains(steps)), [])
+                self._open(pool, [plans[id(step)] for step in first], num_units)
                 yield session
+            except BaseException:
+                pool.kill_all()
+                raise
+            else:
+                pool.close()
             finally:
-                self._pool.close()
                 self._pool = None
+
+    def _open(self, pool: WorkerPool, plans: Sequence[SegmentPlan], num_units: int) -> None:
+        """Start workers of the first chain, and wait until one is ready, or until it is clear that none will be."""
+        if not plans or not num_units:
+            return
+        from curator.executors.ray_actor_pool.scheduler import Scheduler
+
+        flow = Flow([1] * len(plans), [[]] * num_units)
+        starting = Scheduler(pool, plans, flow, None, self._budget, self.progress_interval)
+        ready_s: float | None = None
+        while not starting.open() and (ready_s is None or time.monotonic() - ready_s < _OPEN_S):
+            if ready_s is None and pool.num_ready():
+                ready_s = time.monotonic()
 
     def run_step(
         self, step: Step, units: Sequence[Unit], attempts: Path | None, on_bytes: OnBytes
     ) -> Iterator[tuple[int, list[Task]]]:
-        """Run the units on the pool."""
+        """Run the units of one step."""
         del on_bytes  # bytes are counted when a unit comes back
-        yield from self._pool.run(step, units, None if attempts is None else str(attempts))
+        scheduler = self._scheduler([step], units, attempts)
+        for unit, made, failed in scheduler.run():
+            yield unit.number, [*made, *failed]
+
+    def run_chain(self, chain: Sequence[Step], tasks: Iterable[Task]) -> list[Task]:
+        """Run segments that stream into one another."""
+        first = chain[0]
+        assert isinstance(first, Segment)
+        scheduler = self._scheduler(chain, cut_units(tasks, first.batch_size), None)
+        made = sorted(((unit.place, tasks) for unit, tasks, _ in scheduler.run()), key=lambda pair: pair[0])
+        failed: list[FailedTask] = scheduler.flow.failed
+        return [*(task for _, results in made for task in results), *failed]
+
+    def run_collective(self, step: Collective, tasks: Sequence[Task]) -> list[Task]:
+        """Run the ranks of a group; the workers of the pool make room for them."""
+        from curator.executors.collective.session import run_collective_on_ray
+
+        if self._pool is not None:
+            self._pool.close()
+        return run_collective_on_ray(
+            step.stage,
+            tasks,
+            address=self.settings.address,
+            runtime_env=self.settings.runtime_env,
+            num_workers=self.settings.num_workers,
+            ignore_head_node=self.ignore_head_node,
+            setup_timeout_s=self.settings.setup_timeout_s,
+        )
+
+    def _scheduler(self, chain: Sequence[Step], units: Iterable[Unit], attempts: Path | None) -> Scheduler:
+        from curator.executors.ray_actor_pool.scheduler import Scheduler
+
+        assert self._pool is not None
+        plans = [plan_segment(step, self.settings, self._pool.offers) for step in chain]
+        sizes = [step.batch_size if isinstance(step, Segment) else 1 for step in chain]
+        where = None if attempts is None else str(attempts)
+        return Scheduler(self._pool, plans, Flow(sizes, units), where, self._budget, self.progress_interval)

@@ -1,8 +1,9 @@
-"""Key tables on their way through a shuffle: one file a split, sorted by slices of the key space, read by partitions.
+"""Key tables on their way through a barrier: one file a split, sorted by slices of the key space, read by partitions.
 
 A slice is one 1024th of the key space, by the highest bits of the key. Slices are joined into partitions only when all
 key files are there, so that a partition fits the memory it is given whatever the data looks like; equal keys are in one
-slice and so in one partition, and no result depends on how many partitions there are.
+slice and so in one partition, and no result depends on how many partitions there are. Where a stage has bands, a file
+holds those of every iteration, one iteration after the other, so that the input is read once for all of them.
 """
 
 from __future__ import annotations
@@ -15,59 +16,102 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from curator.stages.barrier.arrow_files import read_arrow, write_arrow
+from curator.stages.barrier.bucket_files import BucketWriter, count_rows, read_buckets
 
 SLICE_BITS = 10
 NUM_SLICES = 1 << SLICE_BITS
+MOST_ITERATIONS = 64
+"""Ranges of bands that one stage may take, so that slices of all of them are numbered in 16 bits."""
+
+HELD_BYTES = 64 << 20
+"""Bytes of keys that a worker holds before they are dealt into slices and written."""
+
 _PARALLEL_BYTES = 8 << 20
 _PARALLEL_PARTITIONS = 16
 
+ONE_ITERATION = ((0, 1),)
+
 
 class KeysWriter:
-    """Collects the key tables of one split."""
-
-    def __init__(self) -> None:
-        self._tables: list[pa.Table] = []
-
-    def add(self, keys: pa.Table) -> None:
-        """Take the keys of one batch."""
-        self._tables.append(keys)
-
-    def close(self, path: Path) -> bool:
-        """Write the file, with its columns also where it has no rows; False, and no file, if there was no batch."""
-        if not self._tables:
-            return False
-        table = pa.concat_tables(self._tables)
-        slices = (table["high"].to_numpy() >> np.uint64(64 - SLICE_BITS)).astype(np.uint16)
-        order = np.argsort(slices, kind="stable")
-        offsets = np.zeros(NUM_SLICES + 1, np.int64)
-        np.cumsum(np.bincount(slices, minlength=NUM_SLICES), out=offsets[1:])
-        table = table.take(pa.array(order)).replace_schema_metadata({"slices": offsets.astype("<i8").tobytes()})
-        write_arrow(path, table)
-        return True
-
-
-def _slice_offsets(table: pa.Table) -> npt.NDArray[np.int64]:
-    return np.frombuffer(table.schema.metadata[b"slices"], "<i8")
-
-
-def plan_partitions(key_files: Sequence[str], partition_bytes: int) -> list[int]:
-    """Join slices into partitions.
+    """Writes the key tables of one split.
 
     Args:
-        key_files: the key files of all splits.
+        path: the file.
+        iterations: the ranges of bands that are taken one after the other behind the barrier; ``((0, 1),)`` means that
+            there are no bands.
+        held_bytes: bytes of keys that are held before they are written.
+    """
+
+    def __init__(
+        self, path: Path, iterations: Sequence[tuple[int, int]] = ONE_ITERATION, held_bytes: int = HELD_BYTES
+    ) -> None:
+        self._num_bands = iterations[-1][1]
+        of_band = [number for number, (begin, end) in enumerate(iterations) for _ in range(begin, end)]
+        self._first_slices = np.array(of_band, np.uint16) * np.uint16(NUM_SLICES)
+        self._writer = BucketWriter(path, len(iterations) * NUM_SLICES, held_bytes, self._deal)
+
+    def add(self, keys: pa.Table | Sequence[pa.Table]) -> None:
+        """Take the keys of one batch: a table with a column ``band`` if there are bands, or one table a band.
+
+        Raises:
+            ValueError: there is no table for some band, or no such column.
+        """
+        if isinstance(keys, pa.Table):
+            if self._num_bands > 1 and "band" not in keys.column_names:
+                raise ValueError("keys() returned a table without the column 'band', but there are bands")
+            self._writer.add(keys)
+            return
+        if len(keys) != self._num_bands:
+            raise ValueError(f"keys() returned {len(keys)} tables for {self._num_bands} bands")
+        for band, table in enumerate(keys):
+            self._writer.add(table.append_column("band", pa.array(np.full(table.num_rows, band, np.uint16))))
+
+    def close(self) -> bool:
+        """Finish the file, with its columns also where it has no rows; False, and no file, if there was no batch."""
+        return self._writer.close()
+
+    def abort(self) -> None:
+        """Let go of the file after a failure."""
+        self._writer.abort()
+
+    def _deal(self, keys: pa.Table) -> tuple[pa.Table, npt.NDArray[np.uint16]]:
+        slices = (keys["high"].to_numpy() >> np.uint64(64 - SLICE_BITS)).astype(np.uint16)
+        if self._num_bands > 1:
+            bands = keys["band"].to_numpy()
+            if len(bands) and int(bands.max()) >= self._num_bands:
+                raise ValueError(f"keys() returned the band {bands.max()}, but there are {self._num_bands}")
+            slices += self._first_slices[bands]
+        return keys, slices
+
+
+def plan_partitions(key_files: Sequence[str], partition_bytes: int, num_iterations: int = 1) -> list[list[int]]:
+    """Join the slices of each iteration into partitions.
+
+    Args:
+        key_files: the key files of all splits; only where their rows are is read.
         partition_bytes: bytes of key tables that one partition may hold; a single slice may exceed it.
+        num_iterations: ranges of bands in the files.
 
     Returns:
-        Slice numbers where partitions begin, and the end: ``[0, ..., 1024]``.
+        For each iteration the slice numbers where partitions begin, and the end: ``[0, ..., 1024]``.
     """
-    rows = np.zeros(NUM_SLICES, np.int64)
+    rows = np.zeros(num_iterations * NUM_SLICES, np.int64)
     total_bytes = 0
     for path in key_files:
+        rows += count_rows(path)
         total_bytes += Path(path).stat().st_size
-        rows += np.diff(_slice_offsets(read_arrow(path)))
-    count = max(-(-total_bytes // partition_bytes), min(_PARALLEL_PARTITIONS, -(-total_bytes // _PARALLEL_BYTES)), 1)
-    return cut_slices(rows, int(count))
+    total_rows = max(int(rows.sum()), 1)
+    plans = []
+    for own in rows.reshape(num_iterations, NUM_SLICES):
+        own_bytes = -(-total_bytes * int(own.sum()) // total_rows)
+        plans.append(cut_slices(own, choose_count(own_bytes, partition_bytes)))
+    return plans
+
+
+def choose_count(total_bytes: int, partition_bytes: int) -> int:
+    """How many partitions to aim at: enough to fit, and some to be worked on at once if that is worth it."""
+    parallel = min(_PARALLEL_PARTITIONS, -(-total_bytes // _PARALLEL_BYTES))
+    return max(-(-total_bytes // partition_bytes), parallel, 1)
 
 
 def cut_slices(rows: npt.NDArray[np.int64], count: int) -> list[int]:
@@ -94,19 +138,15 @@ def cut_slices(rows: npt.NDArray[np.int64], count: int) -> list[int]:
     return [*bounds, len(rows)]
 
 
-def write_keys_index(path: Path, key_files: Sequence[str], bounds: Sequence[int]) -> None:
-    """List the key files and the partitions for the workers behind the barrier."""
-    path.write_text(json.dumps({"files": list(key_files), "bounds": list(bounds)}), encoding="utf-8")
+def write_keys_index(path: Path, key_files: Sequence[str], bounds: Sequence[int], iteration: int = 0) -> None:
+    """List the key files and the partitions of an iteration for the workers behind the barrier."""
+    first = iteration * NUM_SLICES
+    content = {"files": list(key_files), "bounds": [first + bound for bound in bounds]}
+    path.write_text(json.dumps(content), encoding="utf-8")
 
 
 def read_partition(index_path: str, partition: int) -> pa.Table:
     """All rows of one partition, in split order."""
     index = json.loads(Path(index_path).read_text(encoding="utf-8"))
     begin, end = index["bounds"][partition], index["bounds"][partition + 1]
-    parts = []
-    for path in index["files"]:
-        table = read_arrow(path)
-        offsets = _slice_offsets(table)
-        part = table.slice(int(offsets[begin]), int(offsets[end] - offsets[begin]))
-        parts.append(part.replace_schema_metadata(None))
-    return pa.concat_tables(parts)
+    return pa.concat_tables([part for path in index["files"] for part in read_buckets(path, begin, end)])

@@ -63,13 +63,24 @@ def write_removals_index(path: Path, stage: str, files: list[str]) -> None:
 
 
 def read_selection(selection: Selection, split_ordinal: int) -> SelectedRows:
-    """The rows of a split that neither left before the barrier nor were removed by it."""
+    """The rows of a split that neither left before the barrier nor were removed by it.
+
+    Raises:
+        ValueError: the selection names a row that is not among them.
+    """
     table = read_arrow(selection.rows_path)
-    index = json.loads(Path(selection.removals_index).read_text(encoding="utf-8"))
     rows = table["row"].to_numpy()
-    removals = read_removals(index["files"], split_ordinal)
-    removed = _by_reason(index["stage"], removals)
-    keep = ~np.isin(document_ids(split_ordinal, rows), removals["document"].to_numpy(), kind="sort")
+    keep, removed = np.ones(len(rows), np.bool_), []
+    if selection.removals_index:
+        index = json.loads(Path(selection.removals_index).read_text(encoding="utf-8"))
+        removals = read_removals(index["files"], split_ordinal)
+        removed = _by_reason(index["stage"], removals)
+        keep = ~np.isin(document_ids(split_ordinal, rows), removals["document"].to_numpy(), kind="sort")
+    if selection.rows is not None:
+        keep &= np.isin(rows, selection.rows, kind="sort")
+        if int(keep.sum()) != len(selection.rows):
+            left = int(keep.sum())
+            raise ValueError(f"{len(selection.rows):,} rows of a split are wanted, {left:,} of them are left")
     empty = np.empty(0, np.int64)
     has_places = "begin" in table.column_names
     return SelectedRows(

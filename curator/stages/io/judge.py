@@ -1,7 +1,8 @@
 """The judge of unusual JSON lines: the standard library's parser, made strict.
 
 A line that the scanner of ``kernels/json_records.py`` does not vouch for comes here as bytes; a verdict flows out: the
-values of the wanted fields, or the reason why the record goes to the quarantine. Reasons, and what they mean:
+values of the wanted fields, or the reason why the record goes to the quarantine. All reasons that a quarantine knows,
+the last four from stages behind the reader:
 
 ==================  =====================================================================================
 truncated           the last line of a file has no line feed and is not valid JSON: its writer died
@@ -18,6 +19,10 @@ corrupt_stream      the compressed file is damaged here; what came before it has
 truncated_stream    the compressed file ends too early
 trailing_garbage    bytes that belong to no compressed stream follow one
 unreadable_rows     a row group of a Parquet file cannot be read
+stage_error         a stage raises an exception whenever it gets this record
+killed_worker       the worker dies whenever a stage gets this record
+out_of_memory       the worker runs out of memory whenever a stage gets this record
+timeout             a stage does not come back in time whenever it gets this record
 ==================  =====================================================================================
 """
 

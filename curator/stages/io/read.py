@@ -15,6 +15,7 @@ from loguru import logger
 from curator.errors import ConfigError, InputError
 from curator.stages.base import NodeInfo, SourceStage, SplitPlan, WorkerMetadata
 from curator.stages.io.inputs import EMBEDDED, list_inputs
+from curator.stages.io.shards import check_shard, choose_shard, digest_listing
 from curator.stages.io.splits import choose_split_bytes, cut_bytes, number_splits
 from curator.tasks import DocumentBatch, InputFile, Split, SplitTask
 
@@ -38,6 +39,8 @@ class Read(SourceStage):
             ``remove`` (a line in the ledger) or ``keep`` (written, never compared).
         max_quarantined: share of bad records, 0 to 1, above which the run stops and publishes nothing; ``None`` never
             stops.
+        shard_index: which shard of the input to read, from 0; ``None`` reads all of it.
+        shard_count: how many shards there are; whole files go to shards, see ``stages/io/shards.py``.
 
     Raises:
         ConfigError: an argument is out of range.
@@ -60,6 +63,8 @@ class Read(SourceStage):
         max_depth: int = 256,
         without_text: str = "quarantine",
         max_quarantined: float | None = None,
+        shard_index: int | None = None,
+        shard_count: int | None = None,
     ) -> None:
         paths = [input_path] if isinstance(input_path, str | Path) else list(input_path)
         self.input_path = [str(path) for path in paths]
@@ -70,6 +75,8 @@ class Read(SourceStage):
         self.max_depth = max_depth
         self.without_text = without_text
         self.max_quarantined = max_quarantined
+        self.shard_index = shard_index
+        self.shard_count = shard_count
         self._columns: tuple[str, ...] = ()
         self._whole_rows = False
         self._check()
@@ -97,6 +104,7 @@ class Read(SourceStage):
             problems.append(f"read.max_record_bytes={self.max_record_bytes}: must be at most 1 GiB (1073741824).")
         if isinstance(self.max_depth, int) and self.max_depth > MAX_DEPTH:
             problems.append(f"read.max_depth={self.max_depth}: must be at most {MAX_DEPTH}.")
+        problems += check_shard(self.shard_index, self.shard_count)
         if problems:
             raise ConfigError(problems)
 
@@ -107,7 +115,10 @@ class Read(SourceStage):
     def settings(self) -> dict[str, Any]:
         """Where the bytes come from is in the input manifest; what is done with them is here."""
         decided_elsewhere = ("input_path", "max_quarantined")
-        return {key: value for key, value in super().settings().items() if key not in decided_elsewhere}
+        settings = {key: value for key, value in super().settings().items() if key not in decided_elsewhere}
+        if self.shard_count is None:
+            del settings["shard_index"], settings["shard_count"]
+        return settings
 
     def materialise(self, directory: Path) -> Read:
         """The embedded documents become files in ``directory``; any other input stays where it is."""
@@ -126,10 +137,11 @@ class Read(SourceStage):
         from curator.stages.io.parquet_reader import inspect_parquet
 
         listing = list_inputs(self.input_path)
-        split_bytes = self.split_bytes or choose_split_bytes(sum(f.size_bytes for f in listing.files))
+        files = choose_shard(listing.files, self.shard_index, self.shard_count)
+        split_bytes = self.split_bytes or choose_split_bytes(sum(f.size_bytes for f in files))
         pieces: list[tuple[InputFile, int, int, int]] = []
         problems: list[str] = []
-        for file in listing.files:
+        for file in files:
             if file.format == "parquet":
                 try:
                     found, ranges = inspect_parquet(file, self.text_field, split_bytes)
@@ -144,7 +156,8 @@ class Read(SourceStage):
                 pieces.append((file, 0, file.size_bytes, file.size_bytes))
         if problems:
             raise InputError(problems)
-        return SplitPlan(number_splits(pieces), listing.ignored)
+        whole_input = "" if self.shard_count is None else digest_listing(listing.files)
+        return SplitPlan(number_splits(pieces), listing.ignored, whole_input)
 
     def doubts(self, splits: Sequence[Split], columns: Sequence[str]) -> list[str]:
         """Columns that no file shows in its footer or its first 64 kB."""

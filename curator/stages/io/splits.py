@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 from curator.tasks import InputFile, Split
 
@@ -28,13 +29,16 @@ def choose_split_bytes(total_bytes: int) -> int:
 def cut_bytes(size_bytes: int, split_bytes: int) -> list[tuple[int, int]]:
     """Byte ranges of about equal size that cover a file; at least one, also of an empty file.
 
+    A range holds two thirds to three halves of ``split_bytes``: a file that is a third too large is not cut in two,
+    since every split costs files and commits.
+
     Example:
-        >>> cut_bytes(25, 10)
-        [(0, 9), (9, 18), (18, 25)]
+        >>> cut_bytes(26, 10)
+        [(0, 8), (8, 17), (17, 26)]
     """
-    count = max(1, -(-size_bytes // split_bytes))
-    step = -(-size_bytes // count)
-    return [(i * step, min((i + 1) * step, size_bytes)) for i in range(count)]
+    count = max(1, (2 * size_bytes + split_bytes) // (2 * split_bytes))
+    bounds = [size_bytes * index // count for index in range(count + 1)]
+    return list(pairwise(bounds))
 
 
 def cut_row_groups(group_bytes: Sequence[int], split_bytes: int) -> list[tuple[int, int, int]]:

@@ -9,6 +9,7 @@ from curator.errors import ConfigError
 from curator.stages.base import SinkStage, SinkWriter
 from curator.stages.io.byte_stream import is_remote
 from curator.stages.io.output_file import GZIP_LEVELS, ZSTD_LEVELS
+from curator.stages.io.shards import check_shard, shard_directory
 from curator.tasks import SplitTask
 
 FORMATS = ("input", "jsonl", "jsonl.gz", "jsonl.zst", "parquet")
@@ -30,6 +31,8 @@ class Write(SinkStage):
         compression_level: of gzip (0 to 3), or zstd (-7 to 19, also inside Parquet); ``None`` is 1.
         durability: ``full`` forces every file to the medium before the output appears; ``fast`` leaves that to the
             operating system.
+        shard_index: which shard of the input this is; its output gets a directory of its own below ``output_path``.
+        shard_count: how many shards there are.
 
     Raises:
         ConfigError: an argument is not allowed.
@@ -49,8 +52,14 @@ class Write(SinkStage):
         format: str = "input",
         compression_level: int | None = None,
         durability: str = "full",
+        shard_index: int | None = None,
+        shard_count: int | None = None,
     ) -> None:
         self.output_path = str(output_path)
+        if self.output_path and shard_index is not None and not check_shard(shard_index, shard_count):
+            self.output_path = str(shard_directory(output_path, shard_index, shard_count or 1))
+        self.shard_index = shard_index
+        self.shard_count = shard_count
         self.output_mode = output_mode
         self.format = format
         self.compression_level = compression_level

@@ -1,0 +1,115 @@
+"""What the steps of a run hand on to one another: the units of a step, from what the steps before it left.
+
+Results come in, small tasks go out; the driver sees counts and names of files only. What no later step needs any more
+is given back as soon as that is certain: keys when the last range of bands has been taken, rounds when all have run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from curator.pipeline import Barrier, Plan, Segment, Step
+from curator.runs.scratch import Scratch
+from curator.stages.barrier.keys import plan_partitions, write_keys_index
+from curator.stages.barrier.rounds import write_documents_index
+from curator.stages.barrier.rows import write_removals_index
+from curator.tasks import PartitionTask, ResultTask, RoundTask, Selection, SplitTask, Task
+
+
+@dataclass(slots=True)
+class Handover:
+    """The state of a run between its steps.
+
+    Args:
+        plan: the plan of the run.
+        scratch: its scratch space.
+    """
+
+    plan: Plan
+    scratch: Scratch
+    segment_results: list[list[ResultTask]] = field(default_factory=list)
+    """The results of each finished segment, in split order."""
+    _round: list[ResultTask] = field(default_factory=list)
+    """The results of the round before, in task order; of all ranges of bands for the first one."""
+    _bounds: list[list[int]] = field(default_factory=list)
+    """The partitions of each range of bands."""
+    _finished: list[ResultTask] = field(default_factory=list)
+    """The results of the rounds before that."""
+
+    def units(self, step: Step) -> list[list[Task]]:
+        """The units of a step, all steps before it being finished."""
+        if isinstance(step, Segment):
+            return [[self._split_task(step, ordinal)] for ordinal in range(len(self.plan.splits))]
+        assert isinstance(step, Barrier)
+        return self._partitions(step) if not step.round else self._round_tasks(step)
+
+    def finish(self, step: Step, results: list[ResultTask]) -> None:
+        """Take the results of a step, leave what the next one needs, and give back what nobody does."""
+        if isinstance(step, Segment):
+            self.segment_results.append(results)
+            return
+        assert isinstance(step, Barrier)
+        if not step.round:
+            self._round += results
+            if step.iteration < len(step.shuffle.get_band_iterations()) - 1:
+                return
+            for path in self._key_files():
+                Path(path).unlink()
+        else:
+            self._finished += self._round
+            self._round = results
+        if step.is_last:
+            files = _files(self._round, "removals")
+            write_removals_index(self.scratch.step_file(step.ordinal, "removals.json"), step.shuffle.name, files)
+            self.scratch.discard(self._finished)
+            self._round, self._finished = [], []
+
+    def _split_task(self, segment: Segment, ordinal: int) -> SplitTask:
+        selection = None
+        if self.segment_results:
+            removals = self.scratch.step_file(segment.ordinal - 1, "removals.json")
+            selection = Selection(self._rows_path(ordinal), str(removals))
+        return SplitTask(task_id=str(ordinal), split=self.plan.splits[ordinal], selection=selection)
+
+    def _partitions(self, barrier: Barrier) -> list[list[Task]]:
+        key_files = self._key_files()
+        if not barrier.iteration:
+            num_iterations = len(barrier.shuffle.get_band_iterations())
+            self._bounds = plan_partitions(key_files, barrier.shuffle.partition_bytes, num_iterations)
+        bounds = self._bounds[barrier.iteration]
+        index = self.scratch.step_file(barrier.ordinal, "keys.json")
+        write_keys_index(index, key_files, bounds, barrier.iteration)
+        count = len(bounds) - 1
+        if not key_files:
+            return []
+        return [
+            [PartitionTask(task_id=str(number), partition=number, num_partitions=count, index_path=str(index))]
+            for number in range(count)
+        ]
+
+    def _round_tasks(self, barrier: Barrier) -> list[list[Task]]:
+        directory = self.scratch.step_file(barrier.ordinal, "round")
+        directory.mkdir()
+        documents_path = ""
+        if barrier.source is not None:
+            index = directory / "documents.arrow"
+            splits = self.plan.splits
+            write_documents_index(index, splits, [self._rows_path(split.ordinal) for split in splits])
+            documents_path = str(index)
+        tasks: list[RoundTask] = list(barrier.work.plan(self._round, directory))
+        for number, task in enumerate(tasks):
+            task.task_id, task.documents_path = str(number), documents_path
+        return [[task] for task in tasks]
+
+    def _rows_path(self, ordinal: int) -> str:
+        result = self.segment_results[-1][ordinal]
+        return f"{result.directory}/{result.files['rows']}"
+
+    def _key_files(self) -> list[str]:
+        return _files(self.segment_results[-1], "keys")
+
+
+def _files(results: Sequence[ResultTask], kind: str) -> list[str]:
+    return [f"{result.directory}/{name}" for result in results if (name := result.files.get(kind))]

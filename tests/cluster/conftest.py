@@ -1,0 +1,65 @@
+"""One Ray cluster of a head and two workers, one with fake GPUs and labels, for all tests here."""
+
+import logging
+
+import pytest
+
+NODE = {"num_cpus": 1, "object_store_memory": 80_000_000}
+QUICK_TO_NOTICE = {
+    "health_check_initial_delay_ms": 0,
+    "health_check_period_ms": 500,
+    "health_check_timeout_ms": 500,
+    "health_check_failure_threshold": 3,
+}
+
+
+@pytest.fixture(scope="package")
+def loopback():
+    """Ray takes this machine's outer address otherwise, for the variable is read when Ray is imported."""
+    from ray._private import ray_constants
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
+        patch.setattr(ray_constants, "ENABLE_RAY_CLUSTER", False)
+        yield
+
+
+@pytest.fixture(scope="package")
+def cluster(loopback):
+    from ray.cluster_utils import Cluster
+
+    cluster = Cluster(
+        initialize_head=True,
+        head_node_args={**NODE, "include_dashboard": False, "_system_config": QUICK_TO_NOTICE},
+    )
+    try:
+        cluster.add_node(
+            **NODE, num_gpus=2, resources={"slots": 1}, labels={"ray.io/node-type": "worker", "zone": "z1"}
+        )
+        cluster.add_node(**NODE, labels={"zone": "z2"})
+        cluster.wait_for_nodes()
+        yield cluster
+    finally:
+        logging.getLogger("ray").setLevel(logging.ERROR)
+        cluster.shutdown()
+
+
+@pytest.fixture(scope="module")
+def joined(cluster):
+    """A session on the cluster, left at the end of the module."""
+    from curator.cluster import ray_session
+
+    with ray_session(cluster.address) as session:
+        yield session
+
+
+@pytest.fixture
+def gpu_node(joined):
+    (node,) = [node for node in joined.nodes if "GPU" in node["Resources"]]
+    return node["NodeID"]
+
+
+@pytest.fixture
+def head_node(joined):
+    (node,) = [node for node in joined.nodes if "node:__internal_head__" in node["Resources"]]
+    return node["NodeID"]
