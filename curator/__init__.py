@@ -24,13 +24,16 @@ _HOMES = {
     "WorkerMetadata": "curator.stages.base",
     "Resources": "curator.stages.resources",
     "ExactDeduplication": "curator.stages.dedup.exact",
+    "FuzzyDeduplication": "curator.stages.dedup.fuzzy",
     "Read": "curator.stages.io.read",
     "Write": "curator.stages.io.write",
     "Pipeline": "curator.pipeline",
     "BaseExecutor": "curator.executors.base",
     "LocalExecutor": "curator.executors.local",
     "RayActorPoolExecutor": "curator.executors.ray_actor_pool",
+    "RayDataExecutor": "curator.executors.ray_data",
     "RunResult": "curator.runs.result",
+    "merge_executor_configs": "curator.stages.runtime_env",
     "verify_output": "curator.runs.verify",
 }
 
@@ -41,14 +44,17 @@ if TYPE_CHECKING:
     from curator.executors.base import BaseExecutor
     from curator.executors.local import LocalExecutor
     from curator.executors.ray_actor_pool import RayActorPoolExecutor
+    from curator.executors.ray_data import RayDataExecutor
     from curator.pipeline import Pipeline
     from curator.runs.result import RunResult
     from curator.runs.verify import verify_output
     from curator.stages.base import NodeInfo, ProcessingStage, WorkerMetadata
     from curator.stages.dedup.exact import ExactDeduplication
+    from curator.stages.dedup.fuzzy import FuzzyDeduplication
     from curator.stages.io.read import Read
     from curator.stages.io.write import Write
     from curator.stages.resources import Resources
+    from curator.stages.runtime_env import merge_executor_configs
     from curator.tasks import DocumentBatch, Task
 
 

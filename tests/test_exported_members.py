@@ -13,12 +13,14 @@ PUBLIC = [
     "CuratorError",
     "DocumentBatch",
     "ExactDeduplication",
+    "FuzzyDeduplication",
     "InputError",
     "LocalExecutor",
     "NodeInfo",
     "Pipeline",
     "ProcessingStage",
     "RayActorPoolExecutor",
+    "RayDataExecutor",
     "Read",
     "Resources",
     "RunResult",
@@ -29,6 +31,7 @@ PUBLIC = [
     "WorkerMetadata",
     "Write",
     "__version__",
+    "merge_executor_configs",
     "verify_output",
 ]
 
@@ -71,7 +74,7 @@ def test_importing_curator_imports_no_heavy_library():
 def test_building_a_pipeline_for_ray_imports_no_ray_and_no_hydra():
     code = (
         "import sys; from curator import *\n"
-        "Pipeline([Read('x'), ExactDeduplication(), Write('y')]); RayActorPoolExecutor()\n"
+        "Pipeline([Read('x'), ExactDeduplication(), Write('y')]); RayActorPoolExecutor(); RayDataExecutor()\n"
         "print(sorted({'ray', 'hydra', 'omegaconf', 'torch', 'pandas'} & set(sys.modules)))"
     )
     result = run_fresh(code)

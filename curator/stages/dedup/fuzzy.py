@@ -1,0 +1,252 @@
+"""Fuzzy deduplication: documents of nearly the same text meet in LSH buckets, and lose to a similar one that is kept.
+
+Text becomes shingles, shingles a signature, a signature band keys; equal keys meet behind the barrier, are compared
+there by the exact Jaccard similarity of their shingles, and are decided in keeper order: a document is removed exactly
+when a kept one is similar to it. Nothing is removed without a similar document that stays, and of no similar pair that
+was found both stay. A document without shingles, which has no text, is similar to nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from curator.errors import ConfigError
+from curator.stages.barrier.rounds import BarrierRound
+from curator.stages.base import NodeInfo, ShuffleStage, WorkerMetadata
+from curator.stages.dedup.candidates import BucketsRound, ComponentsRound
+from curator.stages.dedup.fuzzy_options import check_options
+from curator.stages.dedup.keeper import policy_column, single
+from curator.stages.dedup.lsh_parameters import MAX_HASHES, LshParameters, choose_bands
+from curator.stages.dedup.normalise import Normalisation
+from curator.stages.dedup.verification import VerifyRound
+from curator.stages.io.text_buffers import TextBuffers
+from curator.tasks import DocumentBatch, document_ids
+
+_UNDECIDED = ("partition_bytes", "bands_per_iteration", "documents_per_task", "recall", "max_hashes")
+
+
+class FuzzyDeduplication(ShuffleStage):
+    """Keeps one document of each that are similar.
+
+    Args:
+        threshold: Jaccard similarity of the shingles from which on two documents are duplicates, above 0, at most 1.
+        recall: the share of duplicates to find, above 0, below 1; chooses ``bands`` and ``rows`` with ``threshold``.
+        bands: bands of a signature, or ``None`` to have them chosen; what is given wins.
+        rows: values in a band, likewise.
+        max_hashes: positions of a signature that may be chosen.
+        shingle: ``word``, ``char``, or ``auto``: characters for texts in scripts without spaces, words for all others.
+        shingle_size: words or characters in a shingle, 1 to 256; a shorter text is one shingle.
+        spaceless_size: characters in a shingle where ``auto`` takes characters.
+        scheme: ``fast`` (Fast Similarity Sketching) or ``classic`` (one permutation a position, as other tools do).
+        verify: ``exact``: by the shingles of the texts, which are read again; ``signature``: by the share of positions
+            in which signatures agree, which are made again; ``none``: sharing a bucket is enough.
+        cluster: ``keeper``: a document goes if a kept one is similar to it; ``components``: one document stays of all
+            that are connected by similar pairs, however long the chain.
+        keep: which one stays: ``first`` in input order; ``longest`` in characters, as it came; ``max:<column>``: the
+            largest number in that column; ``priority:<column>``: the smallest, so that 1 goes before 2. No number
+            loses, ties go to the first.
+        scope: only documents with equal values in this column are compared; no value is a value too. ``None``: all.
+        bands_per_iteration: bands whose buckets are held at a time; ``None`` for all. Results do not depend on it.
+        max_comparisons: kept documents that one is compared with at most, those that share most buckets first.
+        case: ``lower``, ``keep`` or ``fold`` (Unicode case folding).
+        white_space: ``collapse`` or ``keep``; makes no difference for words.
+        punctuation: ``keep``, or ``space``: punctuation counts as white space.
+        unicode: ``keep``, or a normal form: ``NFC``, ``NFD``, ``NFKC``, ``NFKD``.
+        partition_bytes: bytes of keys that one worker holds at a time behind the barrier.
+        documents_per_task: documents that one worker compares at a time, unless more are connected by buckets.
+
+    Raises:
+        ConfigError: an option is not one of those; every mistake is in the message.
+
+    Example:
+        >>> stage = FuzzyDeduplication(threshold=0.8, keep="max:score")
+        >>> stage.bands, stage.rows, stage.inputs()
+        (15, 8, ('text', 'id', 'score'))
+        >>> stage.notes()[0]
+        '15 bands of 8 rows find pairs of similarity 0.6: 22.4 %, 0.7: 59.0 %, 0.8: 93.6 %, 0.9: 100.0 %'
+    """
+
+    name = "fuzzy"
+
+    def __init__(
+        self,
+        *,
+        threshold: float = 0.8,
+        recall: float = 0.99,
+        bands: int | None = None,
+        rows: int | None = None,
+        max_hashes: int = MAX_HASHES,
+        shingle: str = "word",
+        shingle_size: int = 5,
+        spaceless_size: int = 5,
+        scheme: str = "fast",
+        verify: str = "exact",
+        cluster: str = "keeper",
+        keep: str = "first",
+        scope: str | None = None,
+        bands_per_iteration: int | None = None,
+        max_comparisons: int = 256,
+        case: str = "lower",
+        white_space: str = "collapse",
+        punctuation: str = "keep",
+        unicode: str = "keep",
+        partition_bytes: int = 256 << 20,
+        documents_per_task: int = 1 << 15,
+    ) -> None:
+        self.threshold = threshold
+        self.recall = recall
+        self.max_hashes = max_hashes
+        self.shingle = shingle
+        self.shingle_size = shingle_size
+        self.spaceless_size = spaceless_size
+        self.scheme = scheme
+        self.verify = verify
+        self.cluster = cluster
+        self.keep = keep
+        self.scope = scope
+        self.bands_per_iteration = bands_per_iteration
+        self.max_comparisons = max_comparisons
+        self.case = case
+        self.white_space = white_space
+        self.punctuation = punctuation
+        self.unicode = unicode
+        self.partition_bytes = partition_bytes
+        self.documents_per_task = documents_per_task
+        problems = check_options(vars(self))
+        chosen = LshParameters(1, 1)
+        try:
+            chosen = choose_bands(threshold, recall, max_hashes=max_hashes, bands=bands, rows=rows)
+        except ConfigError as error:
+            problems += error.problems
+        problems += check_options({"num_hashes": chosen.num_hashes})
+        if problems:
+            raise ConfigError(problems)
+        self.bands, self.rows = chosen.bands, chosen.rows
+
+    @property
+    def num_bands(self) -> int:  # type: ignore[override]
+        """Bands that the barrier tells apart: all if it takes some at a time; otherwise their keys differ anyway."""
+        return self.bands if self.bands_per_iteration is not None and self.bands_per_iteration < self.bands else 1
+
+    @property
+    def shingling(self) -> Any:  # noqa: ANN401
+        """What the shingles of a text are, as kernels take it; case folding is done before."""
+        from curator.kernels.shingles import Shingling
+
+        return Shingling(
+            unit=self.shingle,
+            size=self.shingle_size,
+            spaceless_size=self.spaceless_size,
+            case="lower" if self.case == "lower" else "keep",
+            white_space=self.white_space,
+            punctuation=self.punctuation,
+        )
+
+    def inputs(self) -> tuple[str, ...]:
+        """The text, the id for the ledger, and the columns that group documents and decide who is kept."""
+        columns = ["text", "id", self.scope, policy_column(self.keep)]
+        return tuple(dict.fromkeys(column for column in columns if column is not None))
+
+    def settings(self) -> dict[str, Any]:
+        """What decides the result; how the work is cut does not, nor how bands and rows were chosen."""
+        from curator.kernels.shingles import SHINGLE_VERSION
+        from curator.kernels.sketch import SCHEME_VERSION
+        from curator.kernels.unicode_tables import UNICODE_VERSION
+
+        decisive = {key: value for key, value in super().settings().items() if key not in _UNDECIDED}
+        return decisive | {"versions": [SHINGLE_VERSION, SCHEME_VERSION, UNICODE_VERSION]}
+
+    def notes(self) -> list[str]:
+        """The S-curve, and what it is good for."""
+        found = LshParameters(self.bands, self.rows).probabilities()
+        shown = ", ".join(f"{similarity}: {100 * share:.1f} %" for similarity, share in found.items())
+        confirmed = {
+            "exact": f"those of at least {self.threshold} are confirmed by their shingles",
+            "signature": f"those of at least {self.threshold} are confirmed by an estimate",
+            "none": "no pair is confirmed: threshold only chooses bands and rows",
+        }
+        return [
+            f"{self.bands} bands of {self.rows} rows find pairs of similarity {shown}",
+            confirmed[self.verify],
+        ]
+
+    def setup_on_node(self, node_info: NodeInfo, worker_metadata: WorkerMetadata) -> None:
+        """Compile the kernels once."""
+        self._warm()
+
+    def setup(self, worker_metadata: WorkerMetadata) -> None:
+        """Load the kernels before the first unit is timed."""
+        self._warm()
+
+    def _warm(self) -> None:
+        from curator.kernels.warm import (
+            warm_comparing,
+            warm_hashing,
+            warm_normalising,
+            warm_partitioning,
+            warm_sketching,
+        )
+
+        warm_sketching()
+        warm_comparing()
+        warm_partitioning()
+        if self.scope is not None:
+            warm_hashing()
+        if self._normalisation != Normalisation():
+            warm_normalising()
+
+    @property
+    def _normalisation(self) -> Normalisation:
+        return Normalisation("fold" if self.case == "fold" else "keep", "keep", self.unicode)
+
+    def normalised(self, texts: pa.Array) -> TextBuffers:
+        """Offsets and bytes of texts, less what shingling itself takes care of."""
+        return self._normalisation.apply(texts)
+
+    def process(self, task: DocumentBatch) -> DocumentBatch:
+        """Add the band keys of each document, and whether it has any shingles."""
+        from curator.kernels.sketch import band_keys, sketch_texts
+
+        offsets, data = self.normalised(single(task.columns["text"]))
+        signatures, counts = sketch_texts(
+            data, offsets, self.bands * self.rows, shingling=self.shingling, scheme=self.scheme
+        )
+        keys = np.ascontiguousarray(band_keys(signatures, self.bands, self.rows, self._scopes(task)).T)
+        packed = pa.Array.from_buffers(pa.binary(8 * self.bands), len(counts), [None, pa.py_buffer(keys)])
+        columns = task.columns.append_column(f"{self.name}.keys", packed)
+        task.columns = columns.append_column(f"{self.name}.compared", pa.array(counts > 0))
+        return task
+
+    def _scopes(self, batch: DocumentBatch) -> npt.NDArray[np.uint64] | None:
+        """A word for the scope of each document, uint64, shape (num_docs,)."""
+        if self.scope is None:
+            return None
+        from curator.kernels.xxh3 import hash_texts
+        from curator.stages.io.text_buffers import text_buffers
+
+        values = single(batch.columns[self.scope]).cast(pa.large_string())
+        offsets, data = text_buffers(values)
+        words, _ = hash_texts(data, offsets)
+        missing = values.is_null().to_numpy(zero_copy_only=False)
+        return np.where(missing, np.uint64(0), words)
+
+    def keys(self, batch: DocumentBatch) -> pa.Table | Sequence[pa.Table]:
+        """A row for each band of each document that has shingles: its key and the document."""
+        packed = single(batch.columns[f"{self.name}.keys"])
+        words = np.frombuffer(packed.buffers()[1], np.uint64, len(packed) * self.bands, packed.offset * 8 * self.bands)
+        compared = single(batch.columns[f"{self.name}.compared"]).to_numpy(zero_copy_only=False)
+        high = words.reshape(-1, self.bands)[compared]
+        documents = document_ids(batch.split.ordinal, batch.rows)[compared]
+        table = pa.table({"high": high.reshape(-1), "document": np.repeat(documents, self.bands)})
+        if self.num_bands == 1:
+            return table
+        return table.append_column("band", pa.array(np.tile(np.arange(self.bands, dtype=np.uint16), len(high))))
+
+    def rounds(self) -> Sequence[BarrierRound]:
+        """Shared buckets, their connected components, and the comparison inside them."""
+        return (BucketsRound(), ComponentsRound(self.name, self.documents_per_task), VerifyRound(self))
