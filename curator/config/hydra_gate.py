@@ -43,7 +43,25 @@ def check_hydra_part(config: DictConfig, trusted: Sequence[str] = TRUSTED_PACKAG
             problems += _check_interpolations(section[name], f"hydra.{name}", logs=name in LOGGING)
     for name in LOGGING:
         problems += _check_logging(section.get(name), f"hydra.{name}")
-    return problems
+    return [*problems, *_check_launcher(section.get("launcher"), "hydra.launcher")]
+
+
+def _check_launcher(value: object, path: str) -> Iterator[str]:
+    """Refuse what a launcher would copy into a shell script: commands, and text that begins a line of its own."""
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            where = f"{path}.{key}"
+            if key == "setup" and item:
+                yield f"{where}={item!r}: commands for a shell are not allowed. Put them into a script of your own."
+            elif not str(key).isprintable():
+                yield f"{path}: {key!r} is no name of an option: it has a character that cannot be printed."
+            else:
+                yield from _check_launcher(item, where)
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from _check_launcher(item, f"{path}.{index}")
+    elif isinstance(value, str) and not value.isprintable():
+        yield f"{path}={value!r}: has a character that cannot be printed; in a job script it would begin a command."
 
 
 def _check_interpolations(value: object, path: str, *, logs: bool) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 import re
 from abc import ABC, abstractmethod
@@ -83,10 +84,15 @@ class BaseExecutor(ABC):
         given = dict(config or {})
         unknown = sorted(set(given) - set(self.config_defaults))
         if unknown:
-            known = ", ".join(sorted(self.config_defaults))
-            raise ConfigError(
-                [f"executor.{key}: is not known. {type(self).__name__} knows: {known}." for key in unknown]
-            )
+            known = sorted(self.config_defaults)
+            problems = []
+            for key in unknown:
+                near = difflib.get_close_matches(str(key), known, 1)
+                meant = f" Did you mean {near[0]!r}?" if near else ""
+                problems.append(
+                    f"executor.{key}: is not known.{meant} {type(self).__name__} knows: {', '.join(known)}."
+                )
+            raise ConfigError(problems)
         self.config: dict[str, Any] = {**self.config_defaults, **given}
         self.ignore_head_node = ignore_head_node or ignore_ray_head_node()
 

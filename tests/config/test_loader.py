@@ -3,8 +3,10 @@
 import time
 
 import pytest
+from omegaconf import OmegaConf
 
 from curator.config.compose import compose, compose_config, read_composed
+from curator.config.hydra_gate import check_hydra_part
 from curator.config.loader import LARGEST_FILE_BYTES, check_file
 from curator.errors import ConfigError
 
@@ -167,3 +169,18 @@ def test_a_secret_in_the_name_of_the_run_directory_is_refused(theirs, monkeypatc
     monkeypatch.setenv("AWS_SECRET", "canary_value_1")
     (problem,) = problems_of(theirs, theirs("# @package _global_\nhydra: {run: {dir: 'x/${oc.env:AWS_SECRET}'}}\n"))
     assert problem.startswith("hydra.run.dir: 'x/***' holds a secret")
+
+
+@pytest.mark.parametrize(
+    ("launcher", "problem"),
+    [
+        ({"setup": ["touch canary"]}, "hydra.launcher.setup=['touch canary']: commands for a shell are not allowed."),
+        ({"comment": "a\ntouch canary"}, "hydra.launcher.comment='a\\ntouch canary': has a character"),
+        ({"additional_parameters": {"a\nb": "c"}}, "hydra.launcher.additional_parameters: 'a\\nb' is no name"),
+        ({"additional_parameters": {"a": ["c\x1b"]}}, "hydra.launcher.additional_parameters.a.0='c\\x1b': has a char"),
+    ],
+)
+def test_a_launcher_gets_no_line_of_a_job_script(launcher, problem):
+    (found,) = check_hydra_part(OmegaConf.create({"hydra": {"launcher": launcher}}))
+    assert found.startswith(problem)
+    assert check_hydra_part(OmegaConf.create({"hydra": {"launcher": {"setup": None, "comment": "one line"}}})) == []

@@ -57,9 +57,7 @@ def folder(slurm):
     (folder / "slow_stage.py").write_text(SLOW_STAGE)
     options = folder / "options" / "stages"
     options.mkdir(parents=True)
-    (options / "slow.yaml").write_text(
-        f"# Slow.\nslow: {{_target_: slow_stage.Slow, folder: {folder}, seconds: 0.1}}\n"
-    )
+    (options / "slow.yaml").write_text(f"# Slow.\nslow: {{_target_: slow_stage.Slow, folder: {folder}, seconds: 1}}\n")
     yield folder
     for path in sorted(folder.glob("*.out")):
         print(f"--- {path.name}\n{path.read_text(errors='replace')}")
@@ -98,7 +96,7 @@ SLOWLY = (
     *("--trust", "slow_stage", "--config-dir", "options", "stages=[read,slow,exact,write]"),
     *("input_path=in", "stages.read.split_bytes=1000"),
 )
-"""Words of a run whose 200 units take a tenth of a second each, until there is a file ``hurry``."""
+"""Words of a run whose 184 units take a second each, until there is a file ``hurry``."""
 
 
 def curator(slurm, folder, *words, check=True):
