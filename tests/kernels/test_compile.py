@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numba import types
 
 from curator.kernels import (
     buckets,
@@ -131,7 +132,11 @@ def test_no_array_makes_a_kernel_compile_twice():
         value for module in MODULES + SKETCHING for value in vars(module).values() if hasattr(value, "py_func")
     ]
     assert len(dispatchers) > 20
-    compiled = {dispatcher.__name__: dispatcher.signatures for dispatcher in dispatchers}
+    # A kernel that another calls with a constant may be typed for that constant too; only arrays matter here.
+    compiled = {
+        dispatcher.__name__: {tuple(map(types.unliteral, kinds)) for kinds in dispatcher.signatures}
+        for dispatcher in dispatchers
+    }
     assert {name: kinds for name, kinds in compiled.items() if len(kinds) > 1} == {}
 
 
