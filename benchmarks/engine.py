@@ -147,10 +147,12 @@ ENGINES: dict[str, tuple[Callable[[], Callable[[int], None]], str]] = {
 
 def measure_engine(name: str, tasks: int) -> None:
     """In a child: one round, each run of it three times; the median seconds of ten tasks and of all of them."""
-    start_ray()
+    ray = start_ray()
     run = ENGINES[name][0]()
     seconds: dict[int, list[float]] = {FEW: [], tasks: []}
     for count in [FEW, tasks] * 3:
+        if not ray.is_initialized():  # the reference ends the session that it is given
+            start_ray()
         started = time.perf_counter()
         run(count)
         seconds[count].append(time.perf_counter() - started)

@@ -43,8 +43,12 @@ def read_only(array: npt.ArrayLike, dtype: npt.DTypeLike) -> npt.NDArray[np.gene
         >>> read_only([1, 2], np.int64).flags.writeable
         False
     """
-    view = np.require(array, dtype, ["C", "A"]).view()
-    view.flags.writeable = False
+    if not (
+        isinstance(array, np.ndarray) and array.dtype == dtype and array.flags.c_contiguous and array.flags.aligned
+    ):
+        array = np.require(array, dtype, ["C", "A"])
+    view = array.view()
+    view.setflags(write=False)
     return view
 
 
