@@ -5,8 +5,9 @@ Everything public is here; whatever lies deeper may move.
 
 from __future__ import annotations
 
-import importlib
 from typing import TYPE_CHECKING
+
+from curator.exports import imported_on_use
 
 __version__ = "0.1.0"
 
@@ -57,14 +58,7 @@ if TYPE_CHECKING:
     from curator.stages.runtime_env import merge_executor_configs
     from curator.tasks import DocumentBatch, Task
 
-
-def __getattr__(name: str) -> object:
-    """Public names are imported when they are first used, so that ``curator --help`` stays fast."""
-    if name not in _HOMES:
-        raise AttributeError(f"module 'curator' has no attribute {name!r}")
-    value = getattr(importlib.import_module(_HOMES[name]), name)
-    globals()[name] = value
-    return value
+__getattr__ = imported_on_use(__name__, _HOMES)
 
 
 def __dir__() -> list[str]:

@@ -10,6 +10,7 @@ PACKAGE = Path(__file__).parents[1] / "curator"
 # What each room may import. A room not listed here may import nothing of curator, so a new one has to be entered.
 ARROWS = {
     "errors": set(),
+    "exports": set(),
     "stopping": set(),
     "logs": {"errors"},
     "tasks": {"errors"},
@@ -18,11 +19,12 @@ ARROWS = {
     "pipeline": {"stages", "tasks", "errors"},
     "runs": {"pipeline", "stages", "tasks", "errors"},
     "report": {"runs", "pipeline", "stages", "tasks", "errors", "logs"},
-    "cluster": {"stages", "tasks", "errors", "logs", "stopping"},
-    "placement": {"stages", "tasks", "errors", "logs"},
-    "serve": {"cluster", "placement", "stages", "tasks", "errors", "logs"},
+    "cluster": {"stages", "tasks", "errors", "exports", "logs", "stopping"},
+    "placement": {"cluster", "stages", "tasks", "errors", "exports", "logs", "stopping"},
+    "serve": {"cluster", "placement", "stages", "tasks", "errors", "logs", "stopping"},
     "executors": {
-        *("report", "runs", "pipeline", "stages", "tasks", "errors", "logs", "cluster", "placement", "stopping"),
+        *("report", "runs", "pipeline", "stages", "tasks", "errors", "exports", "logs", "cluster", "placement"),
+        "stopping",
     },
     "config": {
         *("executors", "serve", "placement", "cluster", "report", "runs", "pipeline", "stages", "kernels", "tasks"),
@@ -36,13 +38,13 @@ HOMES = {
     "hydra": ("config/", "__main__.py"),
     "omegaconf": ("config/", "__main__.py"),
     "ray": (
-        *("cluster/", "placement/groups.py", "serve/"),
+        *("cluster/", "serve/", *(f"placement/{name}.py" for name in ("acquisition", "groups", "in_bundle"))),
         *(f"executors/ray_actor_pool/{name}.py" for name in ("actor", "calls", "faults", "losses")),
         *(f"executors/ray_actor_pool/{name}.py" for name in ("pool", "probe", "scheduler")),
         *(f"executors/ray_data/{name}.py" for name in ("datasets", "register", "session", "worker")),
         *(f"executors/collective/{name}.py" for name in ("group", "session")),
     ),
-    "torch": ("executors/collective/torch_communicator.py",),
+    "torch": ("executors/collective/torch_communicator.py", "serve/tiny_model.py"),
     "numba": ("kernels/",),
     "llvmlite": ("kernels/",),
 }

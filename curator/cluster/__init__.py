@@ -5,8 +5,9 @@ Importing this does not import Ray; the names that need it do when they are firs
 
 from __future__ import annotations
 
-import importlib
 from typing import TYPE_CHECKING
+
+from curator.exports import imported_on_use
 
 _HOMES = {
     "NodeOffer": "curator.cluster.capacity",
@@ -23,8 +24,10 @@ _HOMES = {
     "execute_setup_on_node": "curator.cluster.node_setup",
     "explain_misfit": "curator.cluster.capacity",
     "get_available_cpu_gpu_resources": "curator.cluster.topology",
+    "get_gpu_topology": "curator.cluster.topology",
     "get_head_node_id": "curator.cluster.topology",
     "get_worker_metadata_and_node_id": "curator.cluster.topology",
+    "ignore_ray_head_node": "curator.cluster.options",
     "is_head_node": "curator.cluster.topology",
     "offers_from_nodes": "curator.cluster.capacity",
     "pack": "curator.cluster.capacity",
@@ -47,6 +50,7 @@ if TYPE_CHECKING:
     from curator.cluster.node_setup import execute_setup_on_node as execute_setup_on_node
     from curator.cluster.options import actor_options as actor_options
     from curator.cluster.options import exclude_head as exclude_head
+    from curator.cluster.options import ignore_ray_head_node as ignore_ray_head_node
     from curator.cluster.runtime_env import check_runtime_env as check_runtime_env
     from curator.cluster.session import RaySession as RaySession
     from curator.cluster.session import ray_session as ray_session
@@ -55,15 +59,9 @@ if TYPE_CHECKING:
     from curator.cluster.topology import available_offers as available_offers
     from curator.cluster.topology import check_total_gpu_capacity as check_total_gpu_capacity
     from curator.cluster.topology import get_available_cpu_gpu_resources as get_available_cpu_gpu_resources
+    from curator.cluster.topology import get_gpu_topology as get_gpu_topology
     from curator.cluster.topology import get_head_node_id as get_head_node_id
     from curator.cluster.topology import get_worker_metadata_and_node_id as get_worker_metadata_and_node_id
     from curator.cluster.topology import is_head_node as is_head_node
 
-
-def __getattr__(name: str) -> object:
-    """Import a name when it is first used."""
-    if name not in _HOMES:
-        raise AttributeError(f"module 'curator.cluster' has no attribute {name!r}")
-    value = getattr(importlib.import_module(_HOMES[name]), name)
-    globals()[name] = value
-    return value
+__getattr__ = imported_on_use(__name__, _HOMES)

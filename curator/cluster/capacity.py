@@ -188,13 +188,14 @@ def pack(demands: Sequence[tuple[Resources, int]], offers: Sequence[NodeOffer]) 
     return Packing(tuple(counts), tuple(dict(sorted(nodes.items())) for nodes in placement))
 
 
-def explain_misfit(name: str, resources: Resources, offers: Sequence[NodeOffer]) -> str:
+def explain_misfit(name: str, resources: Resources, offers: Sequence[NodeOffer], *, what: str = "a worker") -> str:
     """Say why no node can hold a worker: what it needs, what the best node offers, and what is missing there.
 
     Args:
         name: the stage or the segment.
         resources: what one worker needs.
         offers: the nodes that may be used.
+        what: what is to be held, if it is no worker.
 
     Example:
         >>> explain_misfit("embed", Resources(gpus=1), [NodeOffer(node_id="a", cpus=4)])
@@ -202,7 +203,7 @@ def explain_misfit(name: str, resources: Resources, offers: Sequence[NodeOffer])
     """
     needs = needs_of(resources)
     wanted = [_text(kind, need) for kind, need in needs.items()] + [f"{k}={v}" for k, v in resources.labels.items()]
-    start = f"{name}: no node can hold a worker, which needs {', '.join(wanted) or 'nothing'}."
+    start = f"{name}: no node can hold {what}, which needs {', '.join(wanted) or 'nothing'}."
     if not offers:
         return f"{start} There is no node that may be used."
     gaps = {offer.node_id: _gaps(resources, offer) for offer in offers}

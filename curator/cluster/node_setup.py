@@ -19,6 +19,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from curator.cluster.capacity import explain_misfit, offers_from_nodes, workers_that_fit
 from curator.cluster.runtime_env import check_runtime_env, setup_failure
+from curator.cluster.secrets import STAGE, hide_secrets, take_secrets
 from curator.cluster.topology import alive_nodes, get_worker_metadata_and_node_id
 from curator.errors import ExecutorError
 from curator.stages.base import ProcessingStage
@@ -86,7 +87,7 @@ def has_setup_on_node(stage: ProcessingStage) -> bool:
 
 
 def _submit(stage: ProcessingStage, node_ids: Sequence[str]) -> dict[Any, _Pair]:
-    env = check_runtime_env(stage.runtime_env, where=f"{stage.name}: runtime_env", is_job=False)
+    env = hide_secrets(check_runtime_env(stage.runtime_env, where=f"{stage.name}: runtime_env", is_job=False), STAGE)
     if stage.resources.gpus:
         env = {**env, "env_vars": {"RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0", **env.get("env_vars", {})}}
     task: Any = ray.remote(_setup_stage_on_node)
@@ -109,6 +110,7 @@ def _submit(stage: ProcessingStage, node_ids: Sequence[str]) -> dict[Any, _Pair]
 
 def _setup_stage_on_node(stage: ProcessingStage) -> str | None:
     """Run the hook; what it raises is returned as text, which any driver can read."""
+    take_secrets()
     # vLLM forks unless it is told not to, and a fork cannot use CUDA again; it looks only for actors by itself.
     was_set = _VLLM_METHOD in os.environ
     os.environ.setdefault(_VLLM_METHOD, "spawn")

@@ -5,6 +5,7 @@ Refused: leaving out the head node for a worker that asks for it by its id.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -14,6 +15,11 @@ from curator.stages.resources import Resources, parse_label_selector
 
 NODE_ID_LABEL = "ray.io/node-id"
 """The label that Ray gives every node."""
+
+
+def ignore_ray_head_node() -> bool:
+    """Whether ``CURATOR_IGNORE_RAY_HEAD_NODE`` asks to leave the head node alone: ``1``, ``true`` or ``yes``."""
+    return os.environ.get("CURATOR_IGNORE_RAY_HEAD_NODE", "").strip().lower() in ("1", "true", "yes")
 
 
 def actor_options(resources: Resources) -> dict[str, Any]:

@@ -12,7 +12,6 @@ import contextlib
 import logging
 import os
 import secrets
-import shutil
 import signal
 import socket
 import tempfile
@@ -28,8 +27,10 @@ from loguru import logger
 from ray._private import ray_constants, services
 from ray.exceptions import AuthenticationError
 
+from curator.cluster.leftovers import removed_with_this_process
 from curator.cluster.loguru_serializer import register_loguru_serializer
 from curator.cluster.runtime_env import check_runtime_env, try_runtime_env
+from curator.cluster.secrets import JOB, hide_secrets, put_secrets, remove_secrets, secrets_of_this_block
 from curator.errors import ConfigError, ExecutorError
 from curator.stopping import check_stop
 
@@ -84,12 +85,15 @@ def ray_session(
                 "or call ray.shutdown() first."
             )
         register_loguru_serializer()
-        yield RaySession(False, _alive_nodes())
+        with secrets_of_this_block():
+            yield RaySession(False, _alive_nodes())
         return
-    if address is not None:
-        yield from _joined(address, env)
-    else:
-        yield from _private(num_cpus or len(os.sched_getaffinity(0)), env)
+    with secrets_of_this_block():
+        shown = hide_secrets(env, JOB)
+        if address is not None:
+            yield from _joined(address, shown)
+        else:
+            yield from _private(num_cpus or len(os.sched_getaffinity(0)), shown)
 
 
 def _check_answers(address: str) -> None:
@@ -150,7 +154,7 @@ def _private(num_cpus: int, runtime_env: Mapping[str, Any]) -> Iterator[RaySessi
     if "RAY_AUTH_MODE" not in os.environ:
         environment |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token)}
     try:
-        with _environment(environment):
+        with removed_with_this_process(folder), _environment(environment):
             _read_authentication_again()
             umask = os.umask(0o077)
             try:
@@ -163,7 +167,6 @@ def _private(num_cpus: int, runtime_env: Mapping[str, Any]) -> Iterator[RaySessi
             logger.debug("a private Ray session with {} cores is up", num_cpus)
             yield from _up(True, runtime_env)
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
         _read_authentication_again()
 
 
@@ -186,10 +189,12 @@ def _connect(address: str, runtime_env: Mapping[str, Any], **settings: Any) -> N
 
 def _up(started_here: bool, runtime_env: Mapping[str, Any]) -> Iterator[RaySession]:
     try:
+        put_secrets()
         register_loguru_serializer()
         try_runtime_env(runtime_env)
         yield RaySession(started_here, _alive_nodes())
     finally:
+        remove_secrets()
         ray.shutdown()
 
 

@@ -6,7 +6,7 @@ Everything is asked of Ray when it is wanted; only the head's id is kept, and fo
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -87,6 +87,36 @@ def available_offers(*, ignore_head_node: bool = False) -> list[NodeOffer]:
         logger.warning("ignore_head_node: no head node is found among {} nodes; all of them are used", len(nodes))
     available = available_resources_per_node()  # type: ignore[no-untyped-call]
     return offers_from_nodes(nodes, available=available, ignore_head_node=ignore_head_node)
+
+
+def get_gpu_topology(
+    head_node_id: str | None = None, nodes: Sequence[Mapping[str, Any]] | None = None
+) -> list[dict[str, Any]]:
+    """The alive nodes that have a GPU, ``[{"node_id", "num_gpus", "is_head"}, ...]``; what is in use counts, too.
+
+    Args:
+        head_node_id: the node to take for the head; ``None`` is the one that Ray marks, or, if it marks none, the one
+            that this process is on.
+        nodes: nodes as ``ray.nodes()`` lists them; ``None`` asks Ray.
+
+    Raises:
+        ExecutorError: Ray is to be asked, and no session is up.
+
+    Example:
+        >>> get_gpu_topology("a", [{"NodeID": "a", "Alive": True, "Resources": {"CPU": 8.0, "GPU": 2.0}}])
+        [{'node_id': 'a', 'num_gpus': 2, 'is_head': True}]
+    """
+    listed = alive_nodes() if nodes is None else [node for node in nodes if node["Alive"]]
+    marked = [str(node["NodeID"]) for node in listed if HEAD_RESOURCE in node["Resources"]]
+    head = head_node_id or (marked[0] if marked else None)
+    if head is None and ray.is_initialized():
+        head = ray.get_runtime_context().get_node_id()
+    offers = offers_from_nodes(listed)
+    return [
+        {"node_id": offer.node_id, "num_gpus": int(offer.gpus), "is_head": offer.node_id == head}
+        for offer in offers
+        if offer.gpus >= 1
+    ]
 
 
 def get_available_cpu_gpu_resources(

@@ -1,16 +1,8 @@
 """One Ray cluster of a head and two workers, one with fake GPUs and labels, for all tests here."""
 
-import logging
-
 import pytest
 
-NODE = {"num_cpus": 1, "object_store_memory": 80_000_000}
-QUICK_TO_NOTICE = {
-    "health_check_initial_delay_ms": 0,
-    "health_check_period_ms": 500,
-    "health_check_timeout_ms": 500,
-    "health_check_failure_threshold": 3,
-}
+from tests.raylets import raylets
 
 
 @pytest.fixture(scope="package")
@@ -26,22 +18,10 @@ def loopback():
 
 @pytest.fixture(scope="package")
 def cluster(loopback):
-    from ray.cluster_utils import Cluster
-
-    cluster = Cluster(
-        initialize_head=True,
-        head_node_args={**NODE, "include_dashboard": False, "_system_config": QUICK_TO_NOTICE},
-    )
-    try:
-        cluster.add_node(
-            **NODE, num_gpus=2, resources={"slots": 1}, labels={"ray.io/node-type": "worker", "zone": "z1"}
-        )
-        cluster.add_node(**NODE, labels={"zone": "z2"})
-        cluster.wait_for_nodes()
+    gpu_node = {"num_gpus": 2, "resources": {"slots": 1}, "labels": {"ray.io/node-type": "worker", "zone": "z1"}}
+    with raylets(1, gpu_node, {"labels": {"zone": "z2"}}) as cluster:
+        cluster.cluster.wait_for_nodes()
         yield cluster
-    finally:
-        logging.getLogger("ray").setLevel(logging.ERROR)
-        cluster.shutdown()
 
 
 @pytest.fixture(scope="module")

@@ -114,7 +114,7 @@ def test_a_logger_with_a_file_can_be_held_by_a_stage_and_a_closure(joined, tmp_p
 
 
 def test_a_node_that_dies_meanwhile_is_passed_over(cluster, joined, tmp_path):
-    node = cluster.add_node(num_cpus=1, object_store_memory=80_000_000, labels={"zone": "z3"})
+    node = cluster.cluster.add_node(num_cpus=1, object_store_memory=80_000_000, labels={"zone": "z3"})
     errors = []
 
     def run():
@@ -129,7 +129,7 @@ def test_a_node_that_dies_meanwhile_is_passed_over(cluster, joined, tmp_path):
     while len(list(tmp_path.iterdir())) < 4:
         assert time.monotonic() < end, errors
         time.sleep(0.05)
-    cluster.remove_node(node, allow_graceful=False)
+    cluster.cluster.remove_node(node, allow_graceful=False)
     (tmp_path / "go_on").touch()
     thread.join(60)
     assert not thread.is_alive()

@@ -1,0 +1,91 @@
+"""Real Ray clusters of a few raylets on this machine, for tests to share, to hurt and to mend."""
+
+import logging
+import threading
+from contextlib import contextmanager
+
+HEALTH = {
+    "health_check_initial_delay_ms": 0,
+    "health_check_period_ms": 500,
+    "health_check_timeout_ms": 1_000,
+    "health_check_failure_threshold": 3,
+}
+"""A node that is gone is noticed within two seconds, one that stands still within five."""
+
+ZONES = (
+    {"num_gpus": 2, "labels": {"ray.io/node-type": "worker", "zone": "east"}},
+    {"num_gpus": 2, "labels": {"ray.io/node-type": "worker", "zone": "west"}},
+)
+"""Two nodes with labels and pretended GPUs."""
+
+
+class Raylets:
+    """A head and worker nodes, each of one core; nodes can be removed, and put back.
+
+    Args:
+        head_cpus: cores that the head offers.
+        nodes: what each worker node has besides its core.
+    """
+
+    def __init__(self, head_cpus, *nodes):
+        from ray.cluster_utils import Cluster
+
+        self._nodes = [{"num_cpus": 1, "object_store_memory": 80_000_000, **node} for node in nodes]
+        head = {"num_cpus": head_cpus, "object_store_memory": 80_000_000, "include_dashboard": False}
+        self.cluster = Cluster(initialize_head=True, head_node_args={**head, "_system_config": HEALTH})
+        self._up = [None] * len(nodes)
+        self.mend()
+
+    @property
+    def address(self):
+        return self.cluster.address
+
+    @property
+    def head_id(self):
+        return self.cluster.head_node.node_id
+
+    @property
+    def node_ids(self):
+        """The worker nodes, in the order in which they were asked for."""
+        return [node.node_id for node in self._up]
+
+    def node(self, node_id):
+        (node,) = [node for node in self.cluster.worker_nodes if node.node_id == node_id]
+        return node
+
+    def raylet_pid(self, node_id):
+        return self.node(node_id).all_processes["raylet"][0].process.pid
+
+    def remove(self, node_id, *, allow_graceful):
+        self.cluster.remove_node(self.node(node_id), allow_graceful=allow_graceful)
+
+    def mend(self):
+        """Take dead nodes out, and put new ones in their places."""
+        for node in list(self.cluster.worker_nodes):
+            if not _is_alive(node):
+                self.cluster.worker_nodes.discard(node)
+                node.kill_all_processes(check_alive=False, allow_graceful=False, wait=True)
+        # Ray sets a handler for the end of the process then, which only the main thread may.
+        self.cluster._shutdown_at_exit = threading.current_thread() is threading.main_thread()
+        for place, node in enumerate(self._up):
+            if node not in self.cluster.worker_nodes:
+                self._up[place] = self.cluster.add_node(**self._nodes[place])
+
+    def close(self):
+        logging.getLogger("ray").setLevel(logging.ERROR)
+        self.cluster.shutdown()
+
+
+def _is_alive(node):
+    raylets = node.all_processes.get("raylet", [])
+    return bool(raylets) and raylets[0].process.poll() is None
+
+
+@contextmanager
+def raylets(head_cpus, *nodes):
+    """A cluster for the time of a fixture."""
+    cluster = Raylets(head_cpus, *nodes)
+    try:
+        yield cluster
+    finally:
+        cluster.close()
