@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import difflib
-import os
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, ClassVar
 
+from curator.cluster.options import ignore_ray_head_node
 from curator.errors import ConfigError
 from curator.executors.adapter import BaseStageAdapter
 from curator.executors.driver import run_pipeline
@@ -24,11 +24,6 @@ __all__ = ["BaseExecutor", "BaseStageAdapter", "NodeInfo", "WorkerMetadata", "cu
 
 Unit = Sequence[Task]
 OnBytes = Callable[[int], None]
-
-
-def ignore_ray_head_node() -> bool:
-    """Whether ``CURATOR_IGNORE_RAY_HEAD_NODE`` asks to leave the head node alone: ``1``, ``true`` or ``yes``."""
-    return os.environ.get("CURATOR_IGNORE_RAY_HEAD_NODE", "").strip().lower() in ("1", "true", "yes")
 
 
 def cut_units(tasks: Iterable[Task], batch_size: int) -> Iterator[list[Task]]:
@@ -75,6 +70,11 @@ class BaseExecutor(ABC):
     config_defaults: ClassVar[Mapping[str, Any]] = {"scratch_path": None}
     show_progress: bool = True
     progress_interval: float = 10.0
+    beside: Sequence[Callable[[], AbstractContextManager[object]]] = ()
+    """What is up while steps run, such as replicas: opened in the session, before any worker of a step starts."""
+
+    shared_path: Path | None = None
+    """Where the runs of a sweep keep the work that they have in common; ``None`` shares nothing."""
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
@@ -126,7 +126,15 @@ class BaseExecutor(ABC):
             steps: the steps that will be run.
             num_units: units of the first one.
         """
-        return nullcontext()
+        return self.open_beside()
+
+    @contextmanager
+    def open_beside(self) -> Iterator[None]:
+        """Have up what is to be up beside the steps."""
+        with ExitStack() as stack:
+            for opened in self.beside:
+                stack.enter_context(opened())
+            yield
 
     def execute(self, stages: Sequence[ProcessingStage], initial_tasks: Sequence[Task] | None = None) -> list[Task]:
         """Run stages on tasks and return what comes out, in input order.

@@ -22,9 +22,11 @@ from curator.pipeline import Pipeline, Plan, Segment, Step, plan_run
 from curator.report.progress import Progress
 from curator.report.table import render_report
 from curator.runs.accounts import Accounts
+from curator.runs.kept_files import build_kept_folders, check_kept_folders
 from curator.runs.publish import build_output, publish
 from curator.runs.result import RunResult
 from curator.runs.scratch import Scratch, check_output
+from curator.runs.shared_work import SharedWork
 from curator.stages.base import SinkStage, SourceStage
 from curator.stages.io.byte_stream import is_remote
 from curator.stages.io.inputs import EMBEDDED
@@ -62,6 +64,7 @@ def run_pipeline(
         plan = plan_run(stages, executor=executor.describe())
         local = [split.file.path for split in plan.splits if not is_remote(split.file.path)]
         check_output(output_path, replace=replace, inputs=list(dict.fromkeys(local)))
+        check_kept_folders(plan, output_path, [*(path for path in named if os.path.isdir(path)), *local])
         for line in str(plan).splitlines():
             logger.log("WARNING" if line.startswith("doubt ") else "INFO", "{}", line)
         return _run_planned(executor, plan, scratch, durable=durable, replace=replace, show_progress=show_progress)
@@ -76,6 +79,7 @@ def _run_planned(
     accounts = Accounts(plan)
     before_session = time.perf_counter()
     handover = Handover(plan, scratch)
+    shared = None if executor.shared_path is None else SharedWork(executor.shared_path, plan, _in_words(executor))
     with executor.session(plan.steps, len(plan.splits)):
         started = time.perf_counter()
         startup_s = started - before_session
@@ -83,9 +87,13 @@ def _run_planned(
         shown = show_progress if show_progress is not None or executor.show_progress else False
         with Progress(shown, interval_s=executor.progress_interval) as progress:
             for step in plan.steps:
-                results = _run_step(executor, step, handover.units(step), plan, scratch, progress)
+                results = None if shared is None else shared.take(step, scratch)
+                if results is None:
+                    results = _run_step(executor, step, handover.units(step), plan, scratch, progress)
                 accounts.add(step, results)
-                if isinstance(step, Segment):
+                if shared is not None:
+                    shared.give(step, results)
+                if isinstance(step, Segment) and not step.earlier:
                     _check_quarantine(plan, accounts, results)
                 handover.finish(step, results)
         seconds = time.perf_counter() - started
@@ -112,6 +120,7 @@ def _run_planned(
         "startup_seconds": round(startup_s, 3),
         "shutdown_seconds": round(time.perf_counter() - started - seconds, 3),
         "seconds": round(seconds, 3),
+        **({"shared_seconds": round(shared.seconds, 3)} if shared is not None and shared.seconds else {}),
         "input": {
             "files": len({split.file.path for split in plan.splits}),
             "bytes": plan.total_bytes,
@@ -121,14 +130,26 @@ def _run_planned(
         "counts": totals,
         "stages": stages,
     }
-    staging = build_output(scratch, plan, accounts, segment_results, run=run, report=report, durable=durable)
-    check_stop()
-    hold_stops()
-    publish(staging, scratch.output_path, replace=replace)
+    kept = build_kept_folders(plan, segment_results, accounts.split_counts, durable=durable)
+    try:
+        staging = build_output(scratch, plan, accounts, segment_results, run=run, report=report, durable=durable)
+        check_stop()
+        hold_stops()
+        for folder in kept:
+            folder.publish()
+        publish(staging, scratch.output_path, replace=replace)
+    finally:
+        for folder in kept:
+            folder.close()
     logger.info("published {}", scratch.output_path)
     for result in segment_results[-1]:
         result.directory = str(scratch.output_path)
     return RunResult(scratch.output_path, totals, stages, seconds, report, segment_results[-1])
+
+
+def _in_words(executor: BaseExecutor) -> str:
+    # Secrets among the settings show as ***.
+    return f"{executor!r} {sorted(executor.config.items())!r}"
 
 
 def _check_quarantine(plan: Plan, accounts: Accounts, results: Sequence[ResultTask]) -> None:
@@ -155,7 +176,7 @@ def _run_step(
     executor: BaseExecutor, step: Step, units: list[list[Task]], plan: Plan, scratch: Scratch, progress: Progress
 ) -> list[ResultTask]:
     results: list[ResultTask | None] = [None] * len(units)
-    total = plan.total_bytes if isinstance(step, Segment) else 0
+    total = plan.bytes_of(step) if isinstance(step, Segment) else 0
     with progress.step(step.name, total_bytes=total, num_units=len(units)) as shown:
         for unit, tasks in executor.run_step(step, units, scratch.attempts, shown.add_bytes):
             (result,) = tasks

@@ -35,9 +35,10 @@ class LocalExecutor(BaseExecutor):
     @contextmanager
     def session(self, steps: Sequence[Step], num_units: int) -> Iterator[None]:
         """Set this node up for all steps, before the time of the run proper begins."""
-        for step in steps:
-            StepWorker(step).setup_on_node(NodeInfo(node_id=platform.node()))
-        yield
+        with self.open_beside():
+            for step in steps:
+                StepWorker(step).setup_on_node(NodeInfo(node_id=platform.node()))
+            yield
 
     def run_chain(self, chain: Sequence[Step], tasks: Iterable[Task]) -> list[Task]:
         """Pull tasks through all segments at once, so that no more than a unit of each is in memory."""

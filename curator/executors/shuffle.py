@@ -21,7 +21,7 @@ from curator.errors import CuratorError, StageError, StorageError
 from curator.executors.adapter import BaseStageAdapter
 from curator.pipeline import Barrier, Segment, Step
 from curator.runs.scratch import new_attempt
-from curator.stages.barrier.rounds import DocumentReader
+from curator.stages.barrier.rounds import ONLY_IDS, DocumentReader
 from curator.stages.barrier.table_files import (
     TableWriter,
     plan_table_partitions,
@@ -225,7 +225,7 @@ def run_round(barrier: Barrier, unit: int, task: Task, directory: Path) -> Resul
     reader = None
     if barrier.source is not None:
         assert isinstance(task, RoundTask)
-        reader = DocumentReader(barrier.source, task.documents_path)
+        reader = DocumentReader(barrier.source, task.documents_path, only_ids=barrier.work.columns == ONLY_IDS)
     result = barrier.work.run(task, directory, reader)
     result.unit, result.directory = unit, str(directory)
     result.counts.setdefault("removed", 0)

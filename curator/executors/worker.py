@@ -10,6 +10,8 @@ import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
+import pyarrow as pa
+
 from curator.errors import CuratorError, StageError
 from curator.executors.adapter import BaseStageAdapter
 from curator.executors.guard import GuardedStageAdapter, RecordBudget
@@ -19,7 +21,9 @@ from curator.executors.shuffle import run_round, run_shuffled
 from curator.pipeline import Barrier, Segment, Step
 from curator.runs.recorder import Recorder
 from curator.runs.scratch import new_attempt
-from curator.stages.barrier.keys import KeysWriter
+from curator.stages.barrier.keys import KeysWriter, keys_kind
+from curator.stages.barrier.known_keys import KnownKeys
+from curator.stages.barrier.rounds import ONLY_IDS
 from curator.stages.base import NodeInfo, ProcessingStage, SourceStage, WorkerMetadata
 from curator.tasks import DocumentBatch, ResultTask, SplitTask, Task, child_ids
 
@@ -37,6 +41,7 @@ class StepWorker:
         self._attempts = None if attempts is None else Path(attempts)
         self._adapters = [self._adapter(stage) for stage in step.all_stages]
         self._on_bytes: Callable[[int], None] | None = None
+        self._known_keys: KnownKeys | None = None
 
     def _adapter(self, stage: ProcessingStage) -> BaseStageAdapter:
         reads = isinstance(self.step, Segment) and isinstance(self.step.all_stages[0], SourceStage)
@@ -82,7 +87,7 @@ class StepWorker:
         step = self.step
         if isinstance(step, Segment) and (step.extract is not None or step.insert is not None):
             return run_shuffled(step, unit, tasks, self._adapters, _flow)
-        if isinstance(step, Segment) and step.shuffle is None and step.sink is None:
+        if isinstance(step, Segment) and not step.shuffles and step.sink is None:
             stages = self._adapters
             made = [task.detach() for task in _flow(stages, tasks)]
             return [*made, *(failed for adapter in stages for failed in adapter.failed)]
@@ -118,13 +123,28 @@ class StepWorker:
         assert isinstance(task, SplitTask)
         source, end = self._adapters[0], self._adapters[-1]
         recorder = Recorder(
-            task.split, segment.number, directory, source=source.stage.name, keeps_rows=segment.shuffle is not None
+            task.split,
+            segment.number,
+            directory,
+            source=source.stage.name,
+            keeps_rows=bool(segment.shuffles),
+            keeps_ids=any(work.columns == ONLY_IDS for shuffle in segment.shuffles for work in shuffle.rounds()),
         )
-        keys = None
-        if segment.shuffle is not None:
-            keys = KeysWriter(directory / "keys.arrow", segment.shuffle.get_band_iterations())
+        keys = [
+            KeysWriter(directory / f"{keys_kind(position)}.arrow", shuffle.get_band_iterations())
+            for position, shuffle in enumerate(segment.shuffles)
+        ]
+        keeping = {
+            number: folder.open(task.split, directory / f"kept-{number}.arrow")
+            for number, shuffle in enumerate(segment.shuffles)
+            if (folder := shuffle.files_to_keep) is not None and not segment.earlier
+        }
+        if task.known_keys and self._known_keys is None:
+            self._known_keys = KnownKeys.read(task.known_keys)
+        known = self._known_keys if task.known_keys else None
+        shuffling = list(zip(self._adapters[-len(keys) :], segment.shuffles, keys, strict=True)) if keys else []
         writer = None if segment.sink is None else segment.sink.open(task, unit, directory)
-        between = self._adapters[1:] if segment.shuffle is not None else self._adapters[1:-1]
+        between = self._adapters[1:] if writer is None else self._adapters[1:-1]
         reading = SplitReading(source, task, directory)
         try:
             self._guard(between, reading)
@@ -132,24 +152,31 @@ class StepWorker:
                 assert isinstance(batch, DocumentBatch)
                 recorder.add(batch)
                 reading.enter_batch(end.stage.name, batch)
-                with end.timed():
-                    if segment.shuffle is not None and keys is not None:
-                        keys.add(segment.shuffle.keys(batch))
-                    if writer is not None:
+                for adapter, shuffle, opened in shuffling:
+                    with adapter.timed():
+                        made = shuffle.keys(batch)
+                        opened.add(made if known is None else _known_only(made, known))
+                for kept in keeping.values():
+                    kept.add(batch)
+                if writer is not None:
+                    with end.timed():
                         writer.write(batch)
                 if self._on_bytes is not None and task.probe is None:
                     self._on_bytes(batch.num_bytes)
             with end.timed():
-                if writer is not None:
-                    result = writer.close()
-                else:
-                    result = ResultTask(unit=unit, directory=str(directory))
-                    if keys is not None and keys.close():
-                        result.files["keys"] = "keys.arrow"
+                result = ResultTask(unit=unit, directory=str(directory)) if writer is None else writer.close()
+            for position, (adapter, _, opened) in enumerate(shuffling):
+                with adapter.timed():
+                    if opened.close():
+                        result.files[keys_kind(position)] = f"{keys_kind(position)}.arrow"
+            kept_files = {number: kept.close() for number, kept in keeping.items()}
         except BaseException:
-            for opened in (writer, keys):
-                if opened is not None:
-                    opened.abort()
+            for unfinished in keys:
+                unfinished.abort()
+            for kept in keeping.values():
+                kept.abort()
+            if writer is not None:
+                writer.abort()
             raise
         finally:
             reading.close()
@@ -159,6 +186,11 @@ class StepWorker:
         files, counts = recorder.close()
         result.files.update(files)
         result.counts = {**counts, "part": result.counts} if result.counts else counts
+        if usage := {each.stage.name: used for each in self._adapters if (used := each.stage.usage())}:
+            result.counts["usage"] = usage
+        for number, kept_file in kept_files.items():
+            result.files[f"kept-{number}"] = f"kept-{number}.arrow"
+            result.counts[f"kept-{number}"] = kept_file
         return result
 
     def _guard(self, adapters: Sequence[BaseStageAdapter], reading: SplitReading) -> None:
@@ -167,6 +199,10 @@ class StepWorker:
         for adapter in adapters:
             assert isinstance(adapter, GuardedStageAdapter)
             adapter.budget, adapter.on_enter = budget, reading.enter
+
+
+def _known_only(keys: pa.Table | Sequence[pa.Table], known: KnownKeys) -> pa.Table | list[pa.Table]:
+    return known.select(keys) if isinstance(keys, pa.Table) else [known.select(table) for table in keys]
 
 
 def _flow(adapters: Sequence[BaseStageAdapter], tasks: Iterable[Task]) -> Iterator[Task]:

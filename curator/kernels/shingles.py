@@ -47,9 +47,6 @@ from curator.kernels.vector import (
     shift_right,
 )
 
-SHINGLE_VERSION = 1
-"""Changes whenever a text gets other hashes; artefacts carry it together with ``UNICODE_VERSION``."""
-
 UNITS = ("word", "char", "auto")
 CASES = ("lower", "keep")
 WHITE_SPACES = ("collapse", "keep")

@@ -40,9 +40,6 @@ from curator.kernels.unicode_tables import properties
 from curator.kernels.vector import address_of, checked_texts, read_only
 
 SCHEMES = ("fast", "classic")
-SCHEME_VERSION = 1
-"""Changes whenever a set of shingles gets another signature, or a signature other band keys."""
-
 MOST_HASHES = 1 << 16
 
 _HISTORY = 1 << 15

@@ -32,8 +32,6 @@ from curator.kernels.vector import (
     store_i64,
 )
 
-UNICODE_VERSION = "14.0.0"
-
 WHITE_SPACE, PUNCTUATION, CASED, CASE_IGNORABLE, LETTER, SPACELESS = 1, 2, 4, 8, 16, 32
 """Flags of a code point. Punctuation: category P and what ASCII calls so. ``SPACELESS``: letters of Han, Hiragana,
 Katakana, Thai, Lao, Khmer and Myanmar, which are written without spaces between words."""
@@ -106,9 +104,12 @@ def properties() -> npt.NDArray[np.int32]:
     lengths, values = np.ascontiguousarray(planes.transpose(0, 2, 1)).view("<i4")[..., 0].astype(np.int32)
     by_point = np.zeros(_INDEX * _BLOCK, np.int32)
     by_point[: lengths.sum()] = np.repeat(values, lengths)
-    blocks, which = np.unique(by_point.reshape(-1, _BLOCK), axis=0, return_inverse=True)
-    index = _INDEX + which.reshape(-1) * _BLOCK
-    table: npt.NDArray[np.int32] = read_only(np.concatenate([index, blocks.ravel()]), np.int32)  # type: ignore[assignment]
+    places: dict[bytes, int] = {}  # a sort of the blocks would take a second
+    index = [
+        places.setdefault(block.tobytes(), _INDEX + len(places) * _BLOCK) for block in by_point.reshape(-1, _BLOCK)
+    ]
+    packed = np.array(index, "<i4").tobytes() + b"".join(places)
+    table: npt.NDArray[np.int32] = read_only(np.frombuffer(packed, "<i4"), np.int32)  # type: ignore[assignment]
     return table
 
 

@@ -109,7 +109,7 @@ def look_out(
     looked = []
     for step in steps:
         memory = _memory_bytes(step, splits, documents)
-        units = len(splits) if isinstance(step, Segment) else _partitions(step, documents)
+        units = len(step.earlier or splits) if isinstance(step, Segment) else _partitions(step, documents)
         workers: int | None = 1
         if shared:
             workers = _workers(step, units, config, machine)

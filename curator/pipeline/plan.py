@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from curator.errors import ConfigError
+from curator.pipeline.columns import source_columns
 from curator.pipeline.segments import Segment, Step, build_steps
-from curator.stages.base import ProcessingStage, SinkStage, SourceStage, SplitPlan
+from curator.stages.base import ProcessingStage, ShuffleStage, SinkStage, SourceStage, SplitPlan
 from curator.stages.io.inputs import EMBEDDED
 from curator.stages.io.splits import number_splits
 from curator.tasks import InputFile, Split
@@ -59,7 +60,15 @@ class Plan:
     @property
     def read_bytes(self) -> int:
         """Bytes of storage that all passes over the input read."""
-        return self.total_bytes * sum(isinstance(step, Segment) and _reads(step) for step in self.steps)
+        segments = [step for step in self.steps if isinstance(step, Segment) and _reads(step)]
+        return sum(self.bytes_of(segment) for segment in segments)
+
+    def bytes_of(self, segment: Segment) -> int:
+        """Bytes of storage that a segment reads: of the input, unless it reads corpora or signatures instead."""
+        read_instead = getattr(segment.stages[0], "read_instead", None)
+        if read_instead is not None and (count := read_instead(segment.earlier)) is not None:
+            return int(count)
+        return sum(split.size_bytes for split in segment.earlier or self.splits)
 
     @property
     def fingerprint(self) -> str:
@@ -103,7 +112,7 @@ def plan_run(stages: Sequence[ProcessingStage], *, executor: str = "") -> Plan:
     Raises:
         ConfigError: a pipeline that does not begin with a source and end with a sink, or an input that is not there.
     """
-    steps = build_steps(stages)
+    build_steps(stages)
     source, sink = stages[0], stages[-1]
     problems = []
     if not isinstance(source, SourceStage):
@@ -115,8 +124,17 @@ def plan_run(stages: Sequence[ProcessingStage], *, executor: str = "") -> Plan:
     assert isinstance(source, SourceStage)
     is_estimated = getattr(source, "input_path", None) == [EMBEDDED]
     plan = _expected_splits() if is_estimated else source.plan_splits()
-    asked = [column for stage in stages[1:] for column in stage.inputs()]
+    resolved = _resolve(stages, plan.splits)
+    steps = build_steps(resolved)
+    asked = source_columns(stages[1:])
     doubts = [] if is_estimated else source.doubts(plan.splits, asked)
+    for position, stage in enumerate(stages[1:], start=1):
+        made = {column for each in stages[1:position] for column in each.outputs()}
+        needed = [column for column in stage.required_columns() if column not in made]
+        lacking = [] if is_estimated else source.doubts(plan.splits, needed)
+        problems += [f"stages.{stage.name}: {sentence}" for sentence in lacking]
+    if problems:
+        raise ConfigError(problems)
     if getattr(source, "shard_count", None) and not all(isinstance(step, Segment) for step in steps):
         doubts.append(
             "duplicates are found within this shard only; a run over the outputs of all shards finds the rest"
@@ -131,10 +149,23 @@ def plan_run(stages: Sequence[ProcessingStage], *, executor: str = "") -> Plan:
         output_path=str(getattr(sink, "output_path", "")),
         executor=executor,
         stages=[
-            {"name": stage.name, "class": type(stage).__qualname__, "settings": stage.settings()} for stage in stages
+            {"name": stage.name, "class": type(stage).__qualname__, "settings": stage.settings()}
+            for stage in (source, *resolved[1:])
         ],
-        notes=[f"{stage.name}: {note}" for stage in stages for note in stage.notes()],
+        notes=[f"{stage.name}: {note}" for stage in resolved for note in stage.notes()],
     )
+
+
+def _resolve(stages: Sequence[ProcessingStage], splits: Sequence[Split]) -> list[ProcessingStage]:
+    """The stages, those behind a barrier knowing the files that their options name."""
+    resolved = list(stages)
+    for place, stage in enumerate(stages):
+        if isinstance(stage, ShuffleStage):
+            source = resolved[0]
+            assert isinstance(source, SourceStage)
+            found = stage.resolve(source, stages[:place], splits)
+            resolved[0], resolved[place] = found.source, found.stage
+    return resolved
 
 
 def size(count: float) -> str:

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
 from curator.pipeline.outlook import Outlook, StepOutlook
 from curator.pipeline.plan import Plan, size
 
+_NO_GROUPS = ("no placement groups",)
 
-def render_plan(plan: Plan, outlook: Outlook) -> str:
+
+def render_plan(plan: Plan, outlook: Outlook, placement: Sequence[str] = ()) -> str:
     """A plan as a table.
 
     Args:
         plan: what will be done.
         outlook: what it will take.
+        placement: lines on the placement groups of replicas.
     """
     head = ("step", "", "units", "workers", "a worker takes", "memory")
     rows = [head, *(_row(number, step) for number, step in enumerate(outlook.steps, start=1))]
@@ -33,7 +37,7 @@ def render_plan(plan: Plan, outlook: Outlook) -> str:
         f"documents {'about ' if not _is_counted(plan) else ''}{outlook.num_documents:,}",
         f"scratch   about {size(outlook.scratch_bytes)} beside the output{place}",
         f"there is  {there}",
-        "placement no placement groups",
+        *(f"{'' if number else 'placement':9} {line}" for number, line in enumerate(placement or _NO_GROUPS)),
         f"variables {', '.join(outlook.environment) or 'none besides those of this command'}",
         *(
             f"          {', '.join(step.environment)} for {step.name}"
@@ -46,12 +50,13 @@ def render_plan(plan: Plan, outlook: Outlook) -> str:
     return "\n".join(lines)
 
 
-def plan_as_json(plan: Plan, outlook: Outlook) -> str:
+def plan_as_json(plan: Plan, outlook: Outlook, placement: Sequence[Mapping[str, Any]] = ()) -> str:
     """A plan as one JSON object, with a line break at its end left to the caller.
 
     Args:
         plan: what will be done.
         outlook: what it will take.
+        placement: the placement groups of replicas.
     """
     files = {split.file.path: split.file for split in plan.splits}
     content: dict[str, Any] = {
@@ -87,7 +92,7 @@ def plan_as_json(plan: Plan, outlook: Outlook) -> str:
         ],
         "machine": None if outlook.machine is None else asdict(outlook.machine),
         "scratch_bytes": outlook.scratch_bytes,
-        "placement_groups": [],
+        "placement_groups": list(placement),
         "variables": list(outlook.environment),
         "output_path": plan.output_path,
         "fingerprint": None if plan.is_estimated else plan.fingerprint,

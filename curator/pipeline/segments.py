@@ -2,7 +2,9 @@
 
 Stages in, steps out. A segment is fused: one worker pushes a task through all of its stages before it takes the next.
 Between a source and a sink only a barrier ends a segment, since text never leaves its worker; behind the barrier, the
-source reads again what is left, and only the columns that the stages there need. Stages without a source are cut where
+source reads again what is left, and only the columns that the stages there need. Barriers that follow each other are
+joined where the later one allows it (``keys_are_independent``): the keys of all are made in one pass over the input,
+and what an earlier one removed is left out when a later one takes its keys. Stages without a source are cut where
 one worker cannot serve both: other resources, environment or number of workers, a batch that is gathered from several
 tasks, or the tasks of a stage that fans out. Segments that follow each other without a barrier are a chain: the second
 starts as soon as the first has made something.
@@ -16,16 +18,18 @@ that begins with an extract takes one ``ExtractTask`` a unit, and both are run l
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from curator.errors import ConfigError
+from curator.pipeline.columns import check_columns, source_columns
 from curator.stages.barrier.keys import MOST_ITERATIONS
 from curator.stages.base import ProcessingStage, ShuffleStage, SinkStage, SourceStage
 from curator.stages.collective import CollectiveStage
 from curator.stages.resources import Resources
 from curator.stages.shuffle import TableShuffle
+from curator.tasks import Split
 
 if TYPE_CHECKING:
     from curator.stages.barrier.rounds import BarrierRound
@@ -38,28 +42,29 @@ class Segment:
     Args:
         ordinal: position among the steps.
         stages: the stages, a source first if there is one.
-        shuffle: the shuffle stage whose keys this segment collects at its end.
+        shuffles: the shuffle stages whose keys this segment collects at its end; their barriers follow, in this order.
         sink: the sink that this segment ends in.
         extract: the table shuffle whose partitions this segment begins with: its units are ``ExtractTask``s.
         insert: the table shuffle that this segment hands its tables to: its units become ``ResultTask``s.
+        earlier: splits that are read instead of those of the run: documents that its own are only compared with.
         number: position among the segments alone; names of files have it, since it does not depend on rounds and bands.
         scratch: directory for the attempts of a segment that inserts; set by the executor before anything runs.
     """
 
     ordinal: int
     stages: tuple[ProcessingStage, ...]
-    shuffle: ShuffleStage | None = None
+    shuffles: tuple[ShuffleStage, ...] = ()
     sink: SinkStage | None = None
     extract: TableShuffle | None = None
     insert: TableShuffle | None = None
+    earlier: tuple[Split, ...] = ()
     number: int = 0
     scratch: str | None = None
 
     @property
     def all_stages(self) -> tuple[ProcessingStage, ...]:
         """Every stage that a worker of this segment holds."""
-        ends = (self.shuffle, self.sink, self.insert)
-        parts = (self.extract, *self.stages, *ends)
+        parts = (self.extract, *self.stages, *self.shuffles, self.sink, self.insert)
         return tuple(stage for stage in parts if stage is not None)
 
     @property
@@ -70,6 +75,8 @@ class Segment:
             names[0] += " (extract)"
         if self.insert is not None:
             names[-1] += " (insert)"
+        if self.earlier:
+            names[-1] += " (earlier)"
         return " · ".join(names)
 
     @property
@@ -96,6 +103,7 @@ class Barrier:
         round: which of its rounds, 0-based.
         iteration: which range of bands the first round takes.
         source: the source, for a round that reads documents again.
+        position: which of the shuffles of the segment before it.
     """
 
     ordinal: int
@@ -103,6 +111,7 @@ class Barrier:
     round: int = 0
     iteration: int = 0
     source: SourceStage | None = None
+    position: int = 0
 
     @property
     def work(self) -> BarrierRound:
@@ -188,11 +197,18 @@ def build_steps(stages: Sequence[ProcessingStage], *, fuse: bool = True) -> list
     steps: list[Step] = []
     current: list[ProcessingStage] = []
     extract: TableShuffle | None = None
-    for stage in stages:
+    joined: list[ShuffleStage] = []
+    for position, stage in enumerate(stages):
         if isinstance(stage, ShuffleStage):
-            steps.append(_segment(len(steps), current, shuffle=stage))
-            steps += _rounds(len(steps), stage, source)
-            current = [source] if source is not None else []
+            joined.append(stage)
+            if _joins(stage, stages[position + 1 : position + 2]):
+                continue
+            steps.append(_segment(len(steps), current, shuffles=joined))
+            for each in joined:
+                steps += _earlier(len(steps), each, source)
+            for number, each in enumerate(joined):
+                steps += _rounds(len(steps), each, source, number)
+            current, joined = [source] if source is not None else [], []
             continue
         if isinstance(stage, SinkStage):
             steps.append(_segment(len(steps), current, sink=stage))
@@ -213,15 +229,34 @@ def build_steps(stages: Sequence[ProcessingStage], *, fuse: bool = True) -> list
     if extract is not None or (current and current != [source]) or (current and not steps):
         steps.append(_segment(len(steps), current, extract=extract))
     numbers = iter(range(len(steps)))
-    return [replace(step, number=next(numbers)) if isinstance(step, Segment) else step for step in steps]
+    return [
+        replace(each, number=next(numbers)) if isinstance(each, Segment) and not each.earlier else each
+        for each in steps
+    ]
 
 
-def _rounds(first: int, stage: ShuffleStage, source: SourceStage | None) -> list[Step]:
+def _earlier(ordinal: int, stage: ShuffleStage, source: SourceStage | None) -> list[Step]:
+    """The segment that makes keys of the documents that a stage compares with, if there are any."""
+    if not stage.earlier_splits or source is None:
+        return []
+    reader = source.for_segment(stage.earlier_inputs(), whole_rows=False)
+    return [Segment(ordinal, (reader,), (stage,), earlier=tuple(stage.earlier_splits))]
+
+
+def _joins(stage: ShuffleStage, following: Sequence[ProcessingStage]) -> bool:
+    """Whether the stage that follows makes its keys in the same pass: it says so, and needs no other workers."""
+    return any(
+        isinstance(later, ShuffleStage) and later.keys_are_independent and _worker_shape(later) == _worker_shape(stage)
+        for later in following
+    )
+
+
+def _rounds(first: int, stage: ShuffleStage, source: SourceStage | None, position: int) -> list[Step]:
     turns = range(len(stage.get_band_iterations()))
-    steps: list[Step] = [Barrier(first + number, stage, 0, number) for number in turns]
+    steps: list[Step] = [Barrier(first + number, stage, 0, number, position=position) for number in turns]
     for number, work in enumerate(stage.rounds()[1:], start=1):
         reader = source.for_segment(work.columns, whole_rows=False) if source is not None and work.columns else None
-        steps.append(Barrier(first + len(steps), stage, number, source=reader))
+        steps.append(Barrier(first + len(steps), stage, number, source=reader, position=position))
     return steps
 
 
@@ -258,30 +293,30 @@ def _can_fuse(before: Sequence[ProcessingStage], stage: ProcessingStage) -> bool
 
 def _fits_into(shuffle: TableShuffle, owner: ProcessingStage) -> bool:
     """Whether a worker of another stage can insert or extract on the way: it has what that takes."""
-    _, environment, num_workers = _worker_shape(shuffle)
     fused = owner.resources.fused(shuffle.resources) if owner.resources.can_fuse(shuffle.resources) else None
-    return fused == owner.resources and environment is None and num_workers is None
+    return fused == owner.resources and not any(_worker_shape(shuffle)[1:])
 
 
-def _worker_shape(stage: ProcessingStage) -> tuple[Resources, Mapping[str, Any] | None, int | None]:
-    return stage.resources, stage.runtime_env or None, stage.num_workers()
+def _worker_shape(stage: ProcessingStage) -> tuple[Resources, object, int | None, object]:
+    options = stage.ray_stage_spec().get("ray_remote_args")
+    return stage.resources, stage.runtime_env or None, stage.num_workers(), options or None
 
 
 def _segment(
     ordinal: int,
     stages: Sequence[ProcessingStage],
     *,
-    shuffle: ShuffleStage | None = None,
+    shuffles: Sequence[ShuffleStage] = (),
     sink: SinkStage | None = None,
     extract: TableShuffle | None = None,
     insert: TableShuffle | None = None,
 ) -> Segment:
-    ends: list[ProcessingStage] = [stage for stage in (shuffle, sink) if stage is not None]
+    ends: list[ProcessingStage] = [*shuffles, *([sink] if sink is not None else [])]
     if stages and isinstance(stages[0], SourceStage):
-        columns = [column for stage in (*stages[1:], *ends) for column in stage.inputs()]
+        columns = source_columns((*stages[1:], *ends))
         source = stages[0].for_segment(columns, whole_rows=sink is not None and sink.whole_rows)
         stages = [source, *stages[1:]]
-    return Segment(ordinal, tuple(stages), shuffle, sink, extract, insert)
+    return Segment(ordinal, tuple(stages), tuple(shuffles), sink, extract, insert)
 
 
 def _check_order(stages: Sequence[ProcessingStage]) -> None:
@@ -315,12 +350,7 @@ def _check_order(stages: Sequence[ProcessingStage]) -> None:
             )
         if isinstance(stage, ShuffleStage):
             problems += _check_rounds(stage)
-        changes = not isinstance(stage, SourceStage | ShuffleStage | SinkStage) and stage.outputs()
-        if changes and any(isinstance(later, ShuffleStage | SinkStage) for later in stages[position:]):
-            problems.append(
-                f"stages.{stage.name}: changes {', '.join(stage.outputs())}, which the stages behind a barrier and the "
-                "writer would not see: they read the source again."
-            )
+    problems += check_columns(stages)
     if problems:
         raise ConfigError(problems)
 

@@ -8,12 +8,12 @@ Parquet file gave as many records as its footer says.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from curator.errors import ConservationError, StageError
-from curator.pipeline import Plan, Segment, Step
+from curator.pipeline import Barrier, Plan, Segment, Step
 from curator.tasks import ResultTask, Split
 
 _STREAM_DAMAGES = frozenset(("corrupt_stream", "truncated_stream", "trailing_garbage"))
@@ -30,6 +30,8 @@ class StageAccount:
         quarantined: records it could not take, by reason.
         bytes: uncompressed bytes that passed it.
         seconds: worker seconds spent in it, summed over workers.
+        replicas: what it used outside, such as model replicas: by name, sums by measure.
+        details: what it counted behind its barrier, in words.
     """
 
     name: str
@@ -38,6 +40,8 @@ class StageAccount:
     quarantined: Counter[str] = field(default_factory=Counter)
     bytes: int = 0
     seconds: float = 0.0
+    replicas: dict[str, Counter[str]] = field(default_factory=dict)
+    details: dict[str, int] = field(default_factory=dict)
 
     @property
     def kept(self) -> int:
@@ -54,7 +58,19 @@ class StageAccount:
             "quarantined": dict(sorted(self.quarantined.items())),
             "bytes": self.bytes,
             "seconds": round(self.seconds, 3),
+            **({"replicas": self._used()} if self.replicas else {}),
+            **({"details": self.details} if self.details else {}),
         }
+
+    def note(self, found: Mapping[str, int]) -> None:
+        """Take what a round counted: sums, and of what is the largest the largest."""
+        for word, number in found.items():
+            before = self.details.get(word, 0)
+            self.details[word] = max(before, number) if word.startswith("largest") else before + number
+
+    def _used(self) -> dict[str, dict[str, float]]:
+        sums = sorted(self.replicas.items())
+        return {name: {measure: round(amount, 3) for measure, amount in used.items()} for name, used in sums}
 
 
 class Accounts:
@@ -83,13 +99,21 @@ class Accounts:
         for result in results:
             for name, seconds in result.seconds.items():
                 self.stages[name].seconds += seconds
+            for name, used in result.counts.get("usage", {}).items():
+                for replica, amounts in used.items():
+                    self.stages[name].replicas.setdefault(replica, Counter()).update(amounts)
+        if isinstance(step, Segment) and step.earlier:
+            return
         if isinstance(step, Segment):
             self._add_segment(step, results)
         else:
-            self._decided = sum(result.counts["removed"] for result in results)
+            self._decided += sum(result.counts["removed"] for result in results)
+            if isinstance(step, Barrier):
+                self.stages[step.shuffle.name].note(step.work.summary(results))
 
     def _add_segment(self, segment: Segment, results: Sequence[ResultTask]) -> None:
         first_pass, before = self._alive is None, self._alive
+        shuffled = self._shuffled_before(segment)
         alive, applied = [], 0
         passed_bytes = sum(result.counts["bytes"] for result in results)
         for split, result in zip(self._plan.splits, results, strict=True):
@@ -113,7 +137,7 @@ class Accounts:
             alive.append(counts["alive"])
             for name, reasons in counts["removed"].items():
                 self.stages[name].removed.update(reasons)
-                applied += sum(reasons.values()) if name in self._shuffled_before(segment) else 0
+                applied += sum(reasons.values()) if name in shuffled else 0
             for name, reasons in counts["quarantined"].items():
                 self.stages[name].quarantined.update({reason: n for reason, n in reasons.items() if n})
             if "part" in counts and counts["part"]["kept"] != counts["alive"]:
@@ -131,7 +155,7 @@ class Accounts:
             self._check_coverage(results)
             for stage in self.stages.values():
                 stage.bytes = passed_bytes
-        self._alive = alive
+        self._alive, self._decided = alive, 0
 
     def _check_stages(self, segment: Segment, results: Sequence[ResultTask]) -> None:
         """A stage that could take none of its documents is wrong, however few of each split it was given."""
@@ -151,7 +175,11 @@ class Accounts:
                 )
 
     def _shuffled_before(self, segment: Segment) -> set[str]:
-        return {step.all_stages[0].name for step in self._plan.steps if step.ordinal == segment.ordinal - 1}
+        """The stages whose barriers lie between a segment and the one before it."""
+        names: set[str] = set()
+        for step in self._plan.steps[: segment.ordinal]:
+            names = set() if isinstance(step, Segment) else {*names, step.all_stages[0].name}
+        return names
 
     def _check_coverage(self, results: Sequence[ResultTask]) -> None:
         """The independent count: bytes of JSON lines tile their file, Parquet rows are those of the footer."""

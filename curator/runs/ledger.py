@@ -24,9 +24,12 @@ LEDGER = pa.schema(
         ("score", pa.float64()),
         ("kept_document_id", pa.uint64()),
         ("kept_id", pa.string()),
+        ("kept_in", pa.string()),
     ]
 )
-"""A removed document, why, and what it lost to: ``document_id`` is ``split * 2**32 + row``, ``id`` the user's."""
+"""A removed document, why, and what it lost to: ``document_id`` is ``split * 2**32 + row``, ``id`` the user's.
+
+``kept_in`` is null for a document of the run, and names the earlier corpus that ``kept_document_id`` counts in."""
 
 QUARANTINE = pa.schema(
     [
@@ -47,6 +50,10 @@ QUARANTINE = pa.schema(
 ``offset`` counts uncompressed bytes and is -1 where there are none; ``row`` is -1 for what is not one record."""
 
 
+_REPEATED = ["split", "file", "stage", "reason", "kept_in"]
+"""Columns of few different values: a dictionary halves these, and makes keys and ids larger and slower."""
+
+
 def ledger_table(split: Split, removed: Sequence[Removed]) -> pa.Table:
     """The ledger of one split, sorted by row."""
     tables = [LEDGER.empty_table()]
@@ -65,6 +72,7 @@ def ledger_table(split: Split, removed: Sequence[Removed]) -> pa.Table:
                     "score": part.scores,
                     "kept_document_id": part.kept,
                     "kept_id": part.kept_ids,
+                    "kept_in": pa.nulls(count, pa.string()) if part.kept_in is None else part.kept_in,
                 }
             ).cast(LEDGER)
         )
@@ -98,6 +106,6 @@ def write_parquet(path: Path, table: pa.Table) -> None:
         StorageError: the file cannot be written.
     """
     try:
-        pq.write_table(table, str(path), compression="zstd", compression_level=1)
+        pq.write_table(table, str(path), compression="zstd", compression_level=1, use_dictionary=_REPEATED)
     except OSError as error:
         raise storage_error(path, error) from error

@@ -24,14 +24,17 @@ class Recorder:
         directory: private directory of the attempt.
         source: name of the stage that reads; what no other stage could not take is counted against it.
         keeps_rows: whether a barrier follows, behind which the rows that are left must be found again.
+        keeps_ids: whether somebody behind it needs their ids and nothing else.
     """
 
-    def __init__(self, split: Split, step: int, directory: Path, *, source: str, keeps_rows: bool) -> None:
+    def __init__(
+        self, split: Split, step: int, directory: Path, *, source: str, keeps_rows: bool, keeps_ids: bool = False
+    ) -> None:
         self._split = split
         self._step = step
         self._directory = directory
         self._source = source
-        self._rows = RowsWriter() if keeps_rows else None
+        self._rows = RowsWriter(with_ids=keeps_ids) if keeps_rows else None
         self._removed: list[Removed] = []
         self._quarantined: list[Quarantined] = []
         self._held_bytes = 0

@@ -28,7 +28,7 @@ from curator.tasks import InputFile, document_ids
 _BLOCK_BYTES = 1 << 20
 _BLANK = b" \t\r"
 _LINE_FEED = 10
-_LOST = ["document_id", "stage", "kept_document_id"]
+_LOST = ["document_id", "stage", "kept_document_id", "kept_in"]
 _SEALED = ("manifest.json", "report.txt", "run.json")
 
 
@@ -178,7 +178,8 @@ def _check_keepers(
         here = ledger.filter(pc.equal(ledger["stage"], stage))
         refused_here = refused_by.get(stage, np.empty(0, np.uint64))
         gone = np.concatenate([gone, here["document_id"].to_numpy(), refused_here])
-        if (lost := int(np.isin(here["kept_document_id"].drop_null().to_numpy(), gone).sum())) > 0:
+        own = here["kept_document_id"].filter(here["kept_in"].is_null()).drop_null()
+        if (lost := int(np.isin(own.to_numpy(), gone).sum())) > 0:
             found.problems.append(f"ledger: {lost:,} documents lost to one that is not kept itself.")
 
 

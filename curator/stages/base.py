@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from curator.stages.barrier.rounds import BarrierRound
 
 
+_NO_SETTINGS = frozenset(("name", "resources", "runtime_env", "batch_size", "keys_are_independent"))
+
+
 @dataclass(frozen=True, slots=True)
 class NodeInfo:
     """The node that ``setup_on_node`` runs on."""
@@ -69,6 +72,10 @@ class ProcessingStage(ABC):
         """Columns that it adds or changes."""
         return ()
 
+    def required_columns(self) -> tuple[str, ...]:
+        """Those of ``inputs`` without which it would do nothing of use; an input that seems to lack one is refused."""
+        return ()
+
     def setup_on_node(self, node_info: NodeInfo, worker_metadata: WorkerMetadata) -> None:
         """Prepare a node, once, before any worker starts there: downloads, compiled kernels."""
 
@@ -93,6 +100,10 @@ class ProcessingStage(ABC):
     def teardown(self) -> None:
         """Release what ``setup`` took."""
 
+    def usage(self) -> dict[str, dict[str, float]]:
+        """What it used outside its worker since this was last asked: by the name of what was used, sums by measure."""
+        return {}
+
     def num_workers(self) -> int | None:
         """Workers that this stage wants; ``None`` leaves it to the executor."""
         return None
@@ -106,7 +117,7 @@ class ProcessingStage(ABC):
         return {
             key: value
             for key, value in sorted(vars(self).items())
-            if not key.startswith("_") and key not in ("name", "resources", "runtime_env", "batch_size")
+            if not key.startswith("_") and key not in _NO_SETTINGS
         }
 
     def notes(self) -> list[str]:
@@ -176,6 +187,10 @@ class ShuffleStage(ProcessingStage):
     partition_bytes: int = 256 << 20
     num_bands: int = 1
     bands_per_iteration: int | None = None
+    keys_are_independent: bool = False
+    """Whether ``process`` and ``keys`` are pure functions of each single document, and ``process`` takes none out: then
+    keys may be made before an earlier barrier has decided, in the same pass, and those of what it removed are left out.
+    """
 
     @abstractmethod
     def keys(self, batch: DocumentBatch) -> pa.Table | Sequence[pa.Table]:
@@ -199,6 +214,41 @@ class ShuffleStage(ProcessingStage):
 
         return (DecideRound(self),)
 
+    def key_settings(self) -> dict[str, Any]:
+        """Those of ``settings`` that decide the keys: runs that agree in them can share the work of making keys."""
+        return self.settings()
+
+    def resolve(self, source: SourceStage, before: Sequence[ProcessingStage], splits: Sequence[Split]) -> Resolved:
+        """What this stage needs to know of files, once the input is planned; reads metadata only.
+
+        Args:
+            source: the source of the run.
+            before: the stages in front of this one, the source first, as they were given.
+            splits: the splits of the run.
+
+        Returns:
+            The source that the run uses, and this stage, both changed or as they are.
+
+        Raises:
+            ConfigError: the files do not fit.
+        """
+        del before, splits
+        return Resolved(source, self)
+
+    @property
+    def earlier_splits(self) -> Sequence[Split]:
+        """Splits whose documents are compared but never written; their ordinals begin at ``EARLIER``."""
+        return ()
+
+    def earlier_inputs(self) -> tuple[str, ...]:
+        """Columns of those documents that this stage reads."""
+        return self.inputs()
+
+    @property
+    def files_to_keep(self) -> FilesToKeep | None:
+        """What the segment before the barrier leaves for good beside the output, if anything."""
+        return None
+
     def get_band_iterations(self) -> list[tuple[int, int]]:
         """The ranges of bands that the first round takes one after the other.
 
@@ -214,6 +264,50 @@ class ShuffleStage(ProcessingStage):
         return [(first, min(first + step, self.num_bands)) for first in range(0, self.num_bands, step)]
 
 
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """A source and a shuffle stage that know the files they work with."""
+
+    source: SourceStage
+    stage: ShuffleStage
+
+
+class KeptFileWriter(ABC):
+    """Writes one file of those that are kept, for one split."""
+
+    @abstractmethod
+    def add(self, batch: DocumentBatch) -> None:
+        """Take the documents of a batch at the end of the segment."""
+
+    @abstractmethod
+    def close(self) -> dict[str, Any]:
+        """Finish the file and say what it is: ``size_bytes``, ``digest`` and ``rows``."""
+
+    @abstractmethod
+    def abort(self) -> None:
+        """Let go of the file after a failure."""
+
+
+class FilesToKeep(ABC):
+    """A folder that a run leaves beside its output: a file of each split, and a header; whole or not at all."""
+
+    path: str
+
+    @abstractmethod
+    def open(self, split: Split, path: Path) -> KeptFileWriter:
+        """Start the file of a split, on a worker."""
+
+    @abstractmethod
+    def finish(self, folder: Path, run: str, splits: Sequence[Mapping[str, Any]]) -> None:
+        """Write the header, on the driver.
+
+        Args:
+            folder: where the files lie.
+            run: fingerprint of the run.
+            splits: by split: its plan (``split``), ``rows``, ``read``, ``bytes``, ``extent``, ``stages``, ``files``.
+        """
+
+
 REMOVALS = pa.schema(
     [
         ("document", pa.uint64()),
@@ -223,9 +317,11 @@ REMOVALS = pa.schema(
         ("score", pa.float64()),
         ("kept", pa.uint64()),
         ("kept_id", pa.string()),
+        ("kept_in", pa.string()),
     ]
 )
-"""What a shuffle decides: the document, why, by which key or score, and the kept document it lost to."""
+"""What a shuffle decides: the document, why, by which key or score, and the kept document it lost to, which is one of
+the run unless ``kept_in`` names the corpus that ``kept`` is an id of."""
 
 
 class SinkWriter(ABC):

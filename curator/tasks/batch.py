@@ -84,6 +84,7 @@ class Removed:
         scores: float64 array, shape (num_docs,): the score or similarity; null where there is none.
         kept: uint64 array, shape (num_docs,): the document each one lost to; null where there is none.
         kept_ids: string array: the users' ids of those.
+        kept_in: string array: the earlier corpus that they are in; null where they are of this run; ``None``: all are.
     """
 
     stage: str
@@ -94,6 +95,7 @@ class Removed:
     scores: pa.Array
     kept: pa.Array
     kept_ids: pa.Array
+    kept_in: pa.Array | None = None
 
 
 @dataclass(slots=True, kw_only=True)

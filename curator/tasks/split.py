@@ -18,6 +18,9 @@ Compression = Literal["none", "gz", "zst"]
 ROW_BITS = 32
 """Bits of a document id that hold the row: 2**32 rows a split, 2**32 splits a run."""
 
+EARLIER = 1 << 31
+"""Ordinals of splits from here on belong to corpora that a run only compares with; its own are below."""
+
 
 @dataclass(frozen=True, slots=True)
 class InputFile:

@@ -80,12 +80,14 @@ class SplitTask(Task):
         excluded: records that go to the quarantine as soon as they are read, by row.
         probe: first row and one past the last row of an attempt that only finds out whether its worker survives these
             rows: nothing that it leaves counts. ``None`` for an attempt that counts.
+        known_keys: list of key files; only keys that are in them need to be sent to the barrier. Empty: all.
     """
 
     split: Split
     selection: Selection | None = None
     excluded: tuple[Exclusion, ...] = ()
     probe: tuple[int, int] | None = None
+    known_keys: str = ""
 
 
 @dataclass(slots=True, kw_only=True)

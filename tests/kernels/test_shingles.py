@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from curator.kernels import shingle_sets as sets_module
 from curator.kernels.shingle_sets import shingle_sets
 from curator.kernels.shingles import BLOCK, Shingling
-from curator.kernels.unicode_tables import UNICODE_VERSION
+from curator.kernels.versions import UNICODE_VERSION
 from tests.kernels import plain_shingles
 
 TEXT = st.text(st.characters(exclude_categories=["Cs", "Cn"]), max_size=150)

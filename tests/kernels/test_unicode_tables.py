@@ -20,11 +20,11 @@ from curator.kernels.unicode_tables import (
     ONE_SPACE,
     PUNCTUATION,
     SPACELESS,
-    UNICODE_VERSION,
     WHITE_SPACE,
     fold_text,
     properties,
 )
+from curator.kernels.versions import UNICODE_VERSION
 from tests.kernels.plain_shingles import is_letter, is_punctuation, is_spaceless
 
 SIGMA = "\u03c3"

@@ -1,6 +1,6 @@
 import pytest
 
-from curator import ConfigError, ExactDeduplication, Pipeline, ProcessingStage, Read, Write
+from curator import ConfigError, ExactDeduplication, Pipeline, ProcessingStage, Read, Resources, Write
 from curator.pipeline import Barrier, build_steps
 
 
@@ -33,12 +33,45 @@ def test_a_segment_reads_only_the_columns_that_its_stages_declare():
     assert steps[2].stages[0].fields() == {"id": "id"}
 
 
-def test_two_barriers_make_two_rounds():
-    names = [
-        s.name
-        for s in build_steps([Read("a"), ExactDeduplication(), ExactDeduplication().with_(name="again"), Write("b")])
+class Dependent(ExactDeduplication):
+    keys_are_independent = False
+
+
+def again(**options):
+    return ExactDeduplication(**options).with_(name="again")
+
+
+def test_barriers_that_follow_each_other_share_one_pass_over_the_input():
+    steps = build_steps([Read("a"), ExactDeduplication(), again(keep="max:n"), Filter(), Write("b")])
+    assert [step.name for step in steps] == [
+        "read · exact · again",
+        "exact (shuffle)",
+        "again (shuffle)",
+        "read · filter · write",
     ]
+    assert steps[0].stages[0].fields() == {"id": "id", "text": "text", "n": "n"}
+    assert [step.position for step in steps[1:3]] == [0, 1]
+    assert [steps[0].number, steps[3].number] == [0, 1]
+
+
+@pytest.mark.parametrize(
+    "later",
+    [
+        Dependent().with_(name="again"),
+        again(empty_text="remove"),
+        again().with_(resources=Resources(cpus=2)),
+        again().with_(runtime_env={"env_vars": {"A": "1"}}),
+    ],
+    ids=["says no", "takes documents out", "other resources", "other environment"],
+)
+def test_a_barrier_that_cannot_join_the_one_before_it_reads_again(later):
+    names = [step.name for step in build_steps([Read("a"), ExactDeduplication(), later, Write("b")])]
     assert names == ["read · exact", "exact (shuffle)", "read · again", "again (shuffle)", "read · write"]
+
+
+def test_a_stage_between_two_barriers_sees_what_the_first_one_left():
+    names = [step.name for step in build_steps([Read("a"), ExactDeduplication(), Filter(), again(), Write("b")])]
+    assert names == ["read · exact", "exact (shuffle)", "read · filter · again", "again (shuffle)", "read · write"]
 
 
 @pytest.mark.parametrize(
@@ -62,3 +95,21 @@ def test_building_a_pipeline_touches_nothing(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Pipeline([Read("nowhere/*.jsonl"), ExactDeduplication(), Write("out")])
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "names"),
+    [
+        ({}, ["filter · again"]),
+        ({"runtime_env": {}}, ["filter · again"]),
+        ({"runtime_env": {"env_vars": {"A": "1"}}}, ["filter", "again"]),
+        ({"resources": Resources(cpus=2)}, ["filter", "again"]),
+        ({"num_workers": lambda: 3}, ["filter", "again"]),
+        ({"ray_stage_spec": dict}, ["filter · again"]),
+        ({"ray_stage_spec": lambda: {"ray_remote_args": {}}}, ["filter · again"]),
+        ({"ray_stage_spec": lambda: {"ray_remote_args": {"scheduling_strategy": "SPREAD"}}}, ["filter", "again"]),
+    ],
+)
+def test_stages_without_a_source_share_a_worker_only_if_one_suits_both(changes, names):
+    steps = build_steps([Filter(), Filter().with_(name="again", **changes)])
+    assert [step.name for step in steps] == names

@@ -6,6 +6,7 @@ import shutil
 import stat
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -17,30 +18,40 @@ ROOT = Path(__file__).parents[2]
 SBATCH = ["sbatch", "--array=0-2", "run.sbatch", "output_path=out"]
 
 
+def run_in(folder, *words, **more):
+    return subprocess.run(
+        [sys.executable, "-m", "curator", *words],
+        cwd=folder,
+        env=os.environ | {"PYTHONPATH": str(ROOT)} | more,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
 @pytest.fixture
 def curator(tmp_path):
-    def run(*words, **more):
-        return subprocess.run(
-            [sys.executable, "-m", "curator", *words],
-            cwd=tmp_path,
-            env=os.environ | {"PYTHONPATH": str(ROOT)} | more,
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
+    return partial(run_in, tmp_path)
 
-    return run
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory, write_jsonl):
+    """Three shards of four files with equal texts in them."""
+    folder = tmp_path_factory.mktemp("sharded")
+    for number in range(4):
+        write_jsonl(folder / "in" / f"{number}.jsonl", [{"id": f"{number}-{row}", "text": str(row)} for row in "abb"])
+    words = ["-m", "shard.index=0,1,2", "shard.count=3", "input_path=in", "output_path=out"]
+    result = run_in(folder, *words)
+    assert result.returncode == 0, result.stderr
+    return folder
 
 
 @pytest.fixture
-def sharded(tmp_path, curator, write_jsonl):
-    """Three shards of four files with equal texts in them."""
-    for number in range(4):
-        write_jsonl(tmp_path / "in" / f"{number}.jsonl", [{"id": f"{number}-{row}", "text": str(row)} for row in "abb"])
-    words = ["-m", "shard.index=0,1,2", "shard.count=3", "input_path=in", "output_path=out"]
-    result = curator(*words)
-    assert result.returncode == 0, result.stderr
+def sharded(made, tmp_path):
+    """The shards, to be changed."""
+    for name in ("in", "out"):
+        shutil.copytree(made / name, tmp_path / name)
     return tmp_path / "out"
 
 

@@ -19,6 +19,7 @@ import ray
 from loguru import logger
 from ray.exceptions import RayError, RayTaskError, RuntimeEnvSetupError
 
+from curator.cluster.secrets import STAGE, hide_secrets, take_secrets
 from curator.errors import ConfigError, CuratorError, ExecutorError, StageError
 from curator.executors.collective.rank import NEEDS_TORCH, Answer, Place, Rank
 from curator.executors.collective.shares import split_evenly
@@ -39,6 +40,10 @@ _NODE_NEWS_S = 3.0
 
 class _RankActor(Rank):
     """A rank in an actor."""
+
+    def __init__(self, *arguments: Any) -> None:  # noqa: ANN401
+        take_secrets()
+        super().__init__(*arguments)
 
     def place(self) -> Answer[Place]:
         """Where this is; torch is imported on the way, so that all ranks do that at the same time."""
@@ -223,6 +228,7 @@ class CollectiveGroup:
     def _start(self, rank: int, session: str) -> Any:  # noqa: ANN401
         options = {
             **self.actor_options,
+            "runtime_env": hide_secrets(self.actor_options.get("runtime_env") or {}, STAGE) or None,
             "name": f"{self.stage.name}-{session}-rank-{rank}",
             "max_restarts": 0,
             "max_task_retries": 0,

@@ -15,6 +15,7 @@ from typing import Any
 
 import ray
 
+from curator.cluster.secrets import take_secrets
 from curator.cluster.topology import get_worker_metadata_and_node_id
 from curator.errors import CuratorError, ExecutorError
 from curator.executors.isolation import ProbeOutcome
@@ -75,6 +76,8 @@ class PoolWorker:
 
     def __init__(self) -> None:
         end_with_parent()
+        # Before a stage arrives: what it imports may look for them.
+        take_secrets()
         self._step: Step | None = None
         self._worker: StepWorker | None = None
         self._attempts: str | None = None

@@ -78,7 +78,10 @@ class RayActorPoolExecutor(BaseExecutor):
         from curator.cluster import ray_session
         from curator.executors.ray_actor_pool.pool import WorkerPool
 
-        with ray_session(self.settings.address, runtime_env=self.settings.runtime_env) as session:
+        with (
+            ray_session(self.settings.address, runtime_env=self.settings.runtime_env) as session,
+            self.open_beside(),
+        ):
             pool = WorkerPool(self.settings, ignore_head_node=self.ignore_head_node)
             self._pool, self._budget = pool, RunBudget(self.settings.max_node_failures)
             pool.steps = steps

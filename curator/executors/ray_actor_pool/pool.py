@@ -23,6 +23,7 @@ from ray.exceptions import RayError
 from curator.cluster.capacity import HEAD_RESOURCE, NodeOffer, offers_from_nodes
 from curator.cluster.node_setup import has_setup_on_node
 from curator.cluster.options import actor_options, exclude_head
+from curator.cluster.secrets import STAGE, hide_secrets
 from curator.cluster.topology import alive_nodes
 from curator.errors import ExecutorError
 from curator.executors.ray_actor_pool.actor import actor_class
@@ -169,7 +170,7 @@ class WorkerPool:
             options = exclude_head(options, self._head_ids)
         options |= {"name": name, "max_restarts": 0, "max_task_retries": 0, "enable_task_events": False}
         if plan.shape.runtime_env:
-            options["runtime_env"] = dict(plan.shape.runtime_env)
+            options["runtime_env"] = hide_secrets(plan.shape.runtime_env, STAGE)
         handle: Any = actor_class().options(**{**plan.shape.options, **options}).remote()
         worker = Worker(name, handle, plan.shape, plan, time.monotonic())
         self.workers.append(worker)

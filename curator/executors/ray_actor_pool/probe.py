@@ -49,7 +49,8 @@ def run_probe(
         setup_limit_s: seconds that start and setup may take.
         memory_limit_bytes: memory that it may take on top of what its setup took.
     """
-    with tempfile.TemporaryDirectory(prefix="curator-probe-") as folder:
+    # Among the attempts, what a worker leaves that is ended meanwhile goes with them.
+    with tempfile.TemporaryDirectory(prefix="curator-probe-", dir=attempts) as folder:
         sent, answer, begun = Path(folder, "sent"), Path(folder, "answer"), Path(folder, "begun")
         sent.write_bytes(_pickled((step, attempts, unit, list(tasks), memory_limit_bytes)))
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}

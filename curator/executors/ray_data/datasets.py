@@ -19,6 +19,7 @@ from ray.exceptions import RayError
 
 from curator.cluster.capacity import NodeOffer
 from curator.cluster.options import exclude_head
+from curator.cluster.secrets import STAGE, hide_secrets
 from curator.errors import CuratorError, ExecutorError
 from curator.executors.base import Unit
 from curator.executors.ray_data.plan import WorkerPlan, cut_chain, plan_workers
@@ -141,6 +142,8 @@ class Datasets:
             "batch_format": "pandas",
             **exclude_head(plan.options, self.head_ids),
         }
+        if "runtime_env" in arguments:
+            arguments["runtime_env"] = hide_secrets(arguments["runtime_env"], STAGE)
         if not arguments["num_gpus"]:
             del arguments["num_gpus"]
         if plan.uses_actors:

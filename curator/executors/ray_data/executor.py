@@ -96,7 +96,10 @@ class RayDataExecutor(BaseExecutor):
         from curator.executors.ray_data.session import open_datasets
 
         check_steps(steps)
-        with open_datasets(self.config, steps, ignore_head_node=self.ignore_head_node) as datasets:
+        with (
+            open_datasets(self.config, steps, ignore_head_node=self.ignore_head_node) as datasets,
+            self.open_beside(),
+        ):
             self._datasets = datasets
             try:
                 yield datasets

@@ -18,6 +18,7 @@ from loguru import logger
 from ray.exceptions import RayActorError
 
 from curator.cluster import get_worker_metadata_and_node_id
+from curator.cluster.secrets import take_secrets
 from curator.errors import CuratorError, ExecutorError
 from curator.executors.ray_data.rows import Row, from_frame, to_frame
 from curator.executors.worker import StepWorker
@@ -130,6 +131,7 @@ def _watch(assignment: Assignment, done: threading.Event) -> None:
 
 
 def _set_up(assignment: Assignment) -> StepWorker:
+    take_secrets()
     worker = StepWorker(assignment.step, assignment.attempts)
     try:
         worker.setup(get_worker_metadata_and_node_id()[1])

@@ -9,7 +9,7 @@ holds those of every iteration, one iteration after the other, so that the input
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +17,8 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from curator.stages.barrier.bucket_files import BucketWriter, count_rows, read_buckets
+from curator.stages.barrier.removals import removed_documents
+from curator.tasks.split import ROW_BITS
 
 SLICE_BITS = 10
 NUM_SLICES = 1 << SLICE_BITS
@@ -30,6 +32,11 @@ _PARALLEL_BYTES = 8 << 20
 _PARALLEL_PARTITIONS = 16
 
 ONE_ITERATION = ((0, 1),)
+
+
+def keys_kind(position: int) -> str:
+    """What the key files of a shuffle are called among the files of a result: by its place in its segment."""
+    return f"keys-{position}"
 
 
 class KeysWriter:
@@ -138,15 +145,43 @@ def cut_slices(rows: npt.NDArray[np.int64], count: int) -> list[int]:
     return [*bounds, len(rows)]
 
 
-def write_keys_index(path: Path, key_files: Sequence[str], bounds: Sequence[int], iteration: int = 0) -> None:
-    """List the key files and the partitions of an iteration for the workers behind the barrier."""
+def write_keys_index(
+    path: Path,
+    key_files: Sequence[str],
+    bounds: Sequence[int],
+    iteration: int = 0,
+    removals: Sequence[str] = (),
+) -> None:
+    """List the key files and the partitions of an iteration for the workers behind the barrier.
+
+    Args:
+        path: a name that nobody reads yet.
+        key_files: the key files, in split order.
+        bounds: the slices where partitions begin, and the end.
+        iteration: which range of bands.
+        removals: the removal files of barriers that decided after the keys were made.
+    """
     first = iteration * NUM_SLICES
-    content = {"files": list(key_files), "bounds": [first + bound for bound in bounds]}
+    content = {"files": list(key_files), "bounds": [first + bound for bound in bounds], "removals": list(removals)}
     path.write_text(json.dumps(content), encoding="utf-8")
 
 
 def read_partition(index_path: str, partition: int) -> pa.Table:
-    """All rows of one partition, in split order."""
+    """All rows of one partition, in split order, less those of documents that an earlier barrier removed."""
     index = json.loads(Path(index_path).read_text(encoding="utf-8"))
     begin, end = index["bounds"][partition], index["bounds"][partition + 1]
-    return pa.concat_tables([part for path in index["files"] for part in read_buckets(path, begin, end)])
+    parts = [part for path in index["files"] for part in read_buckets(path, begin, end)]
+    if index["removals"]:
+        parts = list(_without_removed(parts, index["removals"]))
+    return pa.concat_tables(parts)
+
+
+def _without_removed(parts: Sequence[pa.Table], removals: Sequence[str]) -> Iterator[pa.Table]:
+    """Keys of documents that are left; a part holds documents of one split."""
+    removed, known = np.empty(0, np.uint64), -1
+    for part in parts:
+        documents = part["document"].to_numpy()
+        if len(documents) and (split := int(documents[0]) >> ROW_BITS) != known:
+            removed, known = removed_documents(removals, split), split
+        gone = np.isin(documents, removed, kind="sort")
+        yield part.filter(pa.array(~gone)) if gone.any() else part

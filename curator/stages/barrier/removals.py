@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from curator.stages.barrier.arrow_files import read_arrow, write_arrow
@@ -28,10 +29,28 @@ def read_removals(files: Sequence[str], split_ordinal: int) -> pa.Table:
         files: the removal files of all partitions.
         split_ordinal: whose documents are wanted.
     """
-    bounds = np.array([split_ordinal << ROW_BITS, (split_ordinal + 1) << ROW_BITS], np.uint64)
     parts = [REMOVALS.empty_table()]
     for path in files:
         table = read_arrow(path)
-        begin, end = np.searchsorted(table["document"].to_numpy(), bounds)
+        begin, end = np.searchsorted(table["document"].to_numpy(), _bounds(split_ordinal))
         parts.append(table.slice(int(begin), int(end - begin)))
     return pa.concat_tables(parts).sort_by("document")
+
+
+def removed_documents(files: Sequence[str], split_ordinal: int) -> npt.NDArray[np.uint64]:
+    """The documents of one split that some barriers removed, ascending; uint64, shape (num_docs,).
+
+    Args:
+        files: the removal files of all partitions of all of these barriers.
+        split_ordinal: whose documents are wanted.
+    """
+    parts = [np.empty(0, np.uint64)]
+    for path in files:
+        documents = read_arrow(path)["document"].to_numpy()
+        begin, end = np.searchsorted(documents, _bounds(split_ordinal))
+        parts.append(documents[begin:end])
+    return np.sort(np.concatenate(parts))
+
+
+def _bounds(split_ordinal: int) -> npt.NDArray[np.uint64]:
+    return np.array([split_ordinal << ROW_BITS, (split_ordinal + 1) << ROW_BITS], np.uint64)

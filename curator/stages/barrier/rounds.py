@@ -26,17 +26,26 @@ from curator.tasks.split import ROW_BITS
 _ROW_MASK = np.uint64((1 << ROW_BITS) - 1)
 
 
+ONLY_IDS = ("id",)
+"""The columns of a round that needs nothing of a document but its id."""
+
+DOCUMENTS = "documents.arrow"
+"""Name of the index of documents among the small files of a round that reads some again."""
+
+
 class DocumentReader:
     """Reads documents again that reached the barrier.
 
     Args:
         source: the source, reading the columns of the round.
         index_path: what ``write_documents_index`` wrote.
+        only_ids: whether ids are all that is wanted: they lie beside the rows, and nothing is read again.
     """
 
-    def __init__(self, source: SourceStage, index_path: str) -> None:
+    def __init__(self, source: SourceStage, index_path: str, *, only_ids: bool = False) -> None:
         self._source = source
         self._index_path = index_path
+        self._only_ids = only_ids
 
     def read(self, documents: npt.NDArray[np.uint64]) -> Iterator[DocumentBatch]:
         """Read some documents, split by split, front to back.
@@ -56,9 +65,13 @@ class DocumentReader:
         splits = (documents >> np.uint64(ROW_BITS)).astype(np.int64)
         for ordinal in np.unique(splits).tolist():
             first, last = np.searchsorted(splits, [ordinal, ordinal + 1])
+            place = int(np.searchsorted(index["ordinal"].to_numpy(), ordinal))
             rows = (documents[first:last] & _ROW_MASK).astype(np.int64)
-            split = Split.from_dict(json.loads(index["split"][ordinal].as_py()))
-            selection = Selection(index["rows"][ordinal].as_py(), "", rows)
+            split = Split.from_dict(json.loads(index["split"][place].as_py()))
+            if self._only_ids:
+                yield _ids_of(split, index["rows"][place].as_py(), rows)
+                continue
+            selection = Selection(index["rows"][place].as_py(), "", rows)
             task = SplitTask(task_id=str(ordinal), split=split, selection=selection)
             for batch in _as_batches(self._source.process(task)):
                 if batch.num_items:
@@ -70,11 +83,27 @@ def write_documents_index(path: Path, splits: Sequence[Split], rows_paths: Seque
 
     Args:
         path: a name that nobody reads yet.
-        splits: all splits, in order.
+        splits: all splits, in the order of their ordinals.
         rows_paths: the rows of each that reached the barrier.
     """
     described = [json.dumps(split.to_dict()) for split in splits]
-    write_arrow(path, pa.table({"split": pa.array(described, pa.large_string()), "rows": pa.array(rows_paths)}))
+    columns = {
+        "ordinal": pa.array([split.ordinal for split in splits], pa.int64()),
+        "split": pa.array(described, pa.large_string()),
+        "rows": pa.array(rows_paths, pa.string()),
+    }
+    write_arrow(path, pa.table(columns))
+
+
+def read_documents_index(directory: Path) -> list[Split]:
+    """The splits whose documents a round may read again, in the order of their ordinals.
+
+    Args:
+        directory: what ``plan`` of the round was given.
+    """
+    return [
+        Split.from_dict(json.loads(described)) for described in read_arrow(directory / DOCUMENTS)["split"].to_pylist()
+    ]
 
 
 class BarrierRound(ABC):
@@ -88,7 +117,7 @@ class BarrierRound(ABC):
 
     @abstractmethod
     def plan(self, results: Sequence[ResultTask], directory: Path) -> Sequence[RoundTask]:
-        """Plan the tasks of this round, on the driver.
+        """Plan the tasks of this round, on the driver; without any, the next round gets the same results.
 
         Args:
             results: what the round before left, in the order of its tasks; the first round has none.
@@ -104,6 +133,16 @@ class BarrierRound(ABC):
             directory: private to this attempt; the files of the result lie here.
             reader: reads documents again; ``None`` if the round asks for no columns.
         """
+
+    def summary(self, results: Sequence[ResultTask]) -> dict[str, int]:
+        """What the report of a run says about this round: what is counted, in words, and how many.
+
+        Numbers of several turns are added up, and of those whose words begin with ``largest`` the largest is taken.
+
+        Args:
+            results: what its tasks left.
+        """
+        return {}
 
 
 class KeysRound(BarrierRound):
@@ -156,6 +195,21 @@ def removals_result(removals: pa.Table, directory: Path) -> ResultTask:
     if write_removals(directory / "removals.arrow", removals):
         result.files["removals"] = "removals.arrow"
     return result
+
+
+def _ids_of(split: Split, rows_path: str, rows: npt.NDArray[np.int64]) -> DocumentBatch:
+    """Some documents of a split with their ids only.
+
+    Raises:
+        ValueError: a document did not reach the barrier.
+    """
+    table = read_arrow(rows_path)
+    left = table["row"].to_numpy()
+    places = np.searchsorted(left, rows)
+    found = int((left[np.minimum(places, len(left) - 1)] == rows).sum()) if len(left) else 0
+    if found != len(rows):
+        raise ValueError(f"{len(rows):,} rows of a split are wanted, {found:,} of them are left")
+    return DocumentBatch(split=split, rows=rows, columns=table.select(["id"]).take(pa.array(places)))
 
 
 def _as_batches(made: object) -> Iterator[DocumentBatch]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -33,9 +35,14 @@ class SelectedRows:
 
 
 class RowsWriter:
-    """Collects the places of the rows that are still alive at the end of a segment."""
+    """Collects the places of the rows that are still alive at the end of a segment.
 
-    def __init__(self) -> None:
+    Args:
+        with_ids: also their ids, for those behind the barrier who need nothing else of a document.
+    """
+
+    def __init__(self, *, with_ids: bool = False) -> None:
+        self._ids: list[pa.Array] | None = [pa.array([], pa.large_string())] if with_ids else None
         self._rows: list[npt.NDArray[np.int64]] = []
         self._begins: list[npt.NDArray[np.int64]] = []
         self._ends: list[npt.NDArray[np.int64]] = []
@@ -43,6 +50,10 @@ class RowsWriter:
     def add(self, batch: DocumentBatch) -> None:
         """Take the rows of a batch; copies, so the batch may go."""
         self._rows.append(batch.rows.copy())
+        if self._ids is not None and batch.num_items:
+            ids = pa.concat_arrays(batch.columns["id"].chunks).cast(pa.large_string())
+            # Taken, since the ids lie in the reader's buffer.
+            self._ids.append(ids.take(pa.array(np.arange(len(ids)))))
         if batch.lines is not None:
             self._begins.append(batch.lines.starts + batch.lines.offset)
             self._ends.append(batch.lines.ends + batch.lines.offset)
@@ -50,16 +61,19 @@ class RowsWriter:
     def close(self, path: Path) -> None:
         """Write the file."""
         empty = np.empty(0, np.int64)
-        columns = {"row": np.concatenate([empty, *self._rows])}
+        columns: dict[str, Any] = {"row": np.concatenate([empty, *self._rows])}
         if self._begins:
             columns["begin"] = np.concatenate([empty, *self._begins])
             columns["end"] = np.concatenate([empty, *self._ends])
+        if self._ids is not None:
+            columns["id"] = pa.concat_arrays(self._ids)
         write_arrow(path, pa.table(columns))
 
 
-def write_removals_index(path: Path, stage: str, files: list[str]) -> None:
-    """List the removal files of a barrier for the splits behind it."""
-    path.write_text(json.dumps({"stage": stage, "files": files}), encoding="utf-8")
+def write_removals_index(path: Path, removals: Sequence[tuple[str, Sequence[str]]]) -> None:
+    """List, for the splits behind some barriers, the stage and the removal files of each of them."""
+    listed = [{"stage": stage, "files": list(files)} for stage, files in removals]
+    path.write_text(json.dumps(listed), encoding="utf-8")
 
 
 def read_selection(selection: Selection, split_ordinal: int) -> SelectedRows:
@@ -70,12 +84,13 @@ def read_selection(selection: Selection, split_ordinal: int) -> SelectedRows:
     """
     table = read_arrow(selection.rows_path)
     rows = table["row"].to_numpy()
-    keep, removed = np.ones(len(rows), np.bool_), []
+    keep = np.ones(len(rows), np.bool_)
+    removed: list[Removed] = []
     if selection.removals_index:
-        index = json.loads(Path(selection.removals_index).read_text(encoding="utf-8"))
-        removals = read_removals(index["files"], split_ordinal)
-        removed = _by_reason(index["stage"], removals)
-        keep = ~np.isin(document_ids(split_ordinal, rows), removals["document"].to_numpy(), kind="sort")
+        for index in json.loads(Path(selection.removals_index).read_text(encoding="utf-8")):
+            removals = read_removals(index["files"], split_ordinal)
+            removed += _by_reason(index["stage"], removals)
+            keep &= ~np.isin(document_ids(split_ordinal, rows), removals["document"].to_numpy(), kind="sort")
     if selection.rows is not None:
         keep &= np.isin(rows, selection.rows, kind="sort")
         if int(keep.sum()) != len(selection.rows):
@@ -107,6 +122,7 @@ def _by_reason(stage: str, removals: pa.Table) -> list[Removed]:
                 scores=column["score"],
                 kept=column["kept"],
                 kept_ids=column["kept_id"],
+                kept_in=column["kept_in"],
             )
         )
     return found

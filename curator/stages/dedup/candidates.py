@@ -19,6 +19,7 @@ from loguru import logger
 from curator.stages.barrier.arrow_files import read_arrow, write_arrow
 from curator.stages.barrier.bucket_files import BucketWriter
 from curator.stages.barrier.rounds import BarrierRound, DocumentReader, KeysRound
+from curator.stages.dedup.earlier import are_earlier
 from curator.tasks import ResultTask, RoundTask, Task
 
 MOST_FILES = 1 << 16
@@ -40,18 +41,25 @@ class BucketsRound(KeysRound):
 
         high = np.ascontiguousarray(keys["high"].to_numpy())
         sequence = np.argsort(high)
-        high, documents = high[sequence], keys["document"].to_numpy()[sequence]
+        high = high[sequence]
+        shared = _have_company(high)
+        high, documents = _compared(high[shared], keys["document"].to_numpy()[sequence[shared]])
         edges = star_edges(high, documents)
         result = ResultTask(unit=0, directory=str(directory))
         result.counts = {"rows": 0, "buckets": edges.num_buckets, "largest": edges.largest}
         if len(edges.first):
-            shared = _have_company(high)
             linked = components(edges.first, edges.other)
             write_arrow(directory / "edges.arrow", pa.table({"document": linked.documents, "root": linked.roots}))
-            write_arrow(directory / "buckets.arrow", pa.table({"document": documents[shared], "key": high[shared]}))
+            write_arrow(directory / "buckets.arrow", pa.table({"document": documents, "key": high}))
             result.files = {"edges": "edges.arrow", "buckets": "buckets.arrow"}
-            result.counts["rows"] = int(shared.sum())
+            result.counts["rows"] = len(high)
         return result
+
+    def summary(self, results: Sequence[ResultTask]) -> dict[str, int]:
+        """How many buckets are shared, and the largest of them."""
+        counts = [result.counts for result in results]
+        largest = max((count["largest"] for count in counts if count["buckets"]), default=0)
+        return {"shared buckets": sum(count["buckets"] for count in counts), "largest bucket": largest}
 
 
 class ComponentsRound(BarrierRound):
@@ -102,7 +110,9 @@ class ComponentsRound(BarrierRound):
         for path in task.files[half:]:
             writer.add(read_arrow(path))
         writer.close()
-        result = ResultTask(unit=0, directory=str(directory), files={"files": "files.arrow"})
+        write_arrow(directory / "documents.arrow", pa.table({"document": documents, "file": file_of_document}))
+        result = ResultTask(unit=0, directory=str(directory))
+        result.files = {"files": "files.arrow", "documents": "documents.arrow"}
         result.counts = {
             "files": num_files,
             "documents": len(documents),
@@ -110,6 +120,15 @@ class ComponentsRound(BarrierRound):
             "largest": int(sizes.max()),
         }
         return result
+
+    def summary(self, results: Sequence[ResultTask]) -> dict[str, int]:
+        """How many documents share buckets, and in how many groups."""
+        counts = [result.counts for result in results]
+        return {
+            "candidates": sum(count["documents"] for count in counts),
+            "groups": sum(count["components"] for count in counts),
+            "largest group": max((count["largest"] for count in counts), default=0),
+        }
 
 
 def connect(paths: Sequence[str]) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.uint64]]:
@@ -166,6 +185,18 @@ def deal_components(sizes: npt.NDArray[np.int64], documents_per_file: int) -> tu
     files = np.empty(len(sizes), np.uint16)
     files[order] = np.concatenate([np.arange(alone), alone + shared])
     return files, alone + num_shared
+
+
+def _compared(
+    keys: npt.NDArray[np.uint64], documents: npt.NDArray[np.uint64]
+) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.uint64]]:
+    """The rows of buckets that have a document of the run; earlier corpora are not compared with themselves."""
+    earlier = are_earlier(documents)
+    if not earlier.any():
+        return keys, documents
+    begins = np.flatnonzero(np.concatenate([[True], keys[1:] != keys[:-1]]))
+    own = np.repeat(np.logical_or.reduceat(~earlier, begins), np.diff(np.append(begins, len(keys))))
+    return keys[own], documents[own]
 
 
 def _have_company(keys: npt.NDArray[np.uint64]) -> npt.NDArray[np.bool_]:

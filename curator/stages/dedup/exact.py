@@ -6,6 +6,7 @@ it again from the ledger's ``key``. Among n documents the chance of any false ma
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -14,9 +15,18 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from curator.errors import ConfigError
-from curator.stages.base import REMOVALS, NodeInfo, ShuffleStage, WorkerMetadata
+from curator.stages.base import (
+    REMOVALS,
+    NodeInfo,
+    ProcessingStage,
+    Resolved,
+    ShuffleStage,
+    SourceStage,
+    WorkerMetadata,
+)
+from curator.stages.dedup.earlier import EarlierCorpus, are_earlier, is_earlier, listed, name_documents
 from curator.stages.dedup.normalise import CASES, UNICODE_FORMS, WHITE_SPACES, Normalisation
-from curator.tasks import DocumentBatch, document_ids
+from curator.tasks import DocumentBatch, Split, document_ids
 
 EMPTY_TEXTS = ("keep", "match", "remove")
 _NUMERIC = (pa.types.is_floating, pa.types.is_integer, pa.types.is_decimal, pa.types.is_boolean)
@@ -31,6 +41,8 @@ class ExactDeduplication(ShuffleStage):
         case: ``keep``, ``lower`` or ``fold`` (Unicode case folding).
         white_space: ``keep``, or ``collapse``: runs become one space, ends are trimmed.
         unicode: ``keep``, or a normal form: ``NFC``, ``NFD``, ``NFKC``, ``NFKD``.
+        against: earlier corpora, one or several: outputs of curator, folders of signatures, whose texts are read again,
+            or other inputs. A document whose text one of them has goes.
         empty_text: documents whose text is empty after normalisation are not compared (``keep``), are compared like
             all others (``match``), or go (``remove``). Documents without any text are never compared.
         partition_bytes: bytes of keys that one worker holds at a time behind the barrier.
@@ -53,6 +65,7 @@ class ExactDeduplication(ShuffleStage):
         white_space: str = "keep",
         unicode: str = "keep",
         empty_text: str = "keep",
+        against: str | Sequence[str] | None = None,
         partition_bytes: int = 256 << 20,
     ) -> None:
         self.keep = keep
@@ -60,6 +73,8 @@ class ExactDeduplication(ShuffleStage):
         self.white_space = white_space
         self.unicode = unicode
         self.empty_text = empty_text
+        self.against = listed(against, "exact.against")
+        self._earlier: tuple[EarlierCorpus, ...] = ()
         self.partition_bytes = partition_bytes
         problems = [
             f"exact.{key}: {value!r} is not known. Choose from: {', '.join(choices)}."
@@ -78,13 +93,45 @@ class ExactDeduplication(ShuffleStage):
         if problems:
             raise ConfigError(problems)
 
+    @property
+    def keys_are_independent(self) -> bool:  # type: ignore[override]
+        """A key is the text's own, unless empty texts are taken out on the way."""
+        return self.empty_text != "remove"
+
     def inputs(self) -> tuple[str, ...]:
         """The text, the id for the ledger, and the column that decides who is kept."""
         return ("text", "id", *([self.keep[4:]] if self.keep.startswith("max:") else []))
 
     def settings(self) -> dict[str, Any]:
         """What decides the result; the number of partitions does not."""
-        return {key: value for key, value in super().settings().items() if key != "partition_bytes"}
+        decisive = {key: value for key, value in super().settings().items() if key != "partition_bytes"}
+        return decisive | {"against": [corpus.identity for corpus in self._earlier] or self.against}
+
+    def notes(self) -> list[str]:
+        """What is compared with."""
+        return [f"compares with {corpus.name!r}: {len(corpus.splits):,} splits" for corpus in self._earlier]
+
+    def resolve(self, source: SourceStage, before: Sequence[ProcessingStage], splits: Sequence[Split]) -> Resolved:
+        """Find the earlier corpora.
+
+        Raises:
+            ConfigError: one of them is not there, or is part of the input.
+        """
+        if not self.against:
+            return Resolved(source, self)
+        from curator.stages.dedup.signature_source import with_earlier
+
+        found, earlier = with_earlier(source, None, self.against, splits, where=f"{self.name}.against", texts=True)
+        return Resolved(found, self.with_(_earlier=earlier))
+
+    @property
+    def earlier_splits(self) -> Sequence[Split]:
+        """The splits of the earlier corpora."""
+        return [split for corpus in self._earlier for split in corpus.splits]
+
+    def earlier_inputs(self) -> tuple[str, ...]:
+        """The text, and the id for the ledger."""
+        return ("text", "id")
 
     def setup_on_node(self, node_info: NodeInfo, worker_metadata: WorkerMetadata) -> None:
         """Compile the kernels once."""
@@ -114,10 +161,10 @@ class ExactDeduplication(ShuffleStage):
             compared &= ~empty
         columns = task.columns
         for name, values in (
-            ("exact.high", high),
-            ("exact.low", low),
-            ("exact.order", self._order(task, text)),
-            ("exact.compared", compared),
+            (f"{self.name}.high", high),
+            (f"{self.name}.low", low),
+            (f"{self.name}.order", self._order(task, text)),
+            (f"{self.name}.compared", compared),
         ):
             columns = columns.append_column(name, pa.array(values))
         task.columns = columns
@@ -126,27 +173,29 @@ class ExactDeduplication(ShuffleStage):
         return task
 
     def _order(self, batch: DocumentBatch, text: pa.Array) -> npt.NDArray[np.float64]:
-        """What a document counts for among its equals, float64, shape (num_docs,); larger is kept."""
+        """What a document counts for among its equals, float64, shape (num_docs,); larger is kept, earlier ones are."""
+        if is_earlier(batch.split.ordinal):
+            return np.full(len(text), np.inf)
         if self.keep == "first":
             return np.zeros(len(text))
         if self.keep == "longest":
             lengths = pc.fill_null(pc.utf8_length(text), 0)
             return np.asarray(lengths, np.float64)
-        return numbers(_single(batch.columns[self.keep[4:]]))
+        return np.minimum(numbers(_single(batch.columns[self.keep[4:]])), np.finfo(np.float64).max)
 
     def keys(self, batch: DocumentBatch) -> pa.Table:
         """Key, document, user's id and order of the documents that are compared."""
         columns = batch.columns
         table = pa.table(
             {
-                "high": columns["exact.high"],
-                "low": columns["exact.low"],
+                "high": columns[f"{self.name}.high"],
+                "low": columns[f"{self.name}.low"],
                 "document": document_ids(batch.split.ordinal, batch.rows),
-                "order": columns["exact.order"],
+                "order": columns[f"{self.name}.order"],
                 "id": columns["id"].cast(pa.large_string()),
             }
         )
-        compared = columns["exact.compared"]
+        compared = columns[f"{self.name}.compared"]
         return table if pc.all(compared).as_py() is not False else table.filter(compared)
 
     def decide(self, keys: pa.Table) -> pa.Table:
@@ -157,8 +206,9 @@ class ExactDeduplication(ShuffleStage):
             return REMOVALS.empty_table()
         high, low, order, document = (_numpy(keys[name]) for name in ("high", "low", "order", "document"))
         keeper = first_of_equal(high, low, order, document)
-        rows = np.flatnonzero(keeper != np.arange(len(keeper)))
+        rows = np.flatnonzero((keeper != np.arange(len(keeper))) & ~are_earlier(document))
         kept = keeper[rows]
+        kept_documents, kept_in = name_documents(document[kept], self._earlier)
         ids = keys["id"]
         return pa.table(
             {
@@ -167,8 +217,9 @@ class ExactDeduplication(ShuffleStage):
                 "reason": pa.array(["exact_duplicate"] * len(rows), pa.string()),
                 "key": hexadecimal(high[rows], low[rows]),
                 "score": pa.nulls(len(rows), pa.float64()),
-                "kept": document[kept],
+                "kept": kept_documents,
                 "kept_id": ids.take(pa.array(kept)),
+                "kept_in": pa.array(kept_in, pa.string()),
             }
         ).cast(REMOVALS)
 

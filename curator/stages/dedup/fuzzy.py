@@ -9,25 +9,54 @@ was found both stay. A document without shingles, which has no text, is similar 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from curator.errors import ConfigError
 from curator.stages.barrier.rounds import BarrierRound
-from curator.stages.base import NodeInfo, ShuffleStage, WorkerMetadata
+from curator.stages.base import (
+    FilesToKeep,
+    NodeInfo,
+    ProcessingStage,
+    Resolved,
+    ShuffleStage,
+    SourceStage,
+    WorkerMetadata,
+)
 from curator.stages.dedup.candidates import BucketsRound, ComponentsRound
+from curator.stages.dedup.earlier import EarlierCorpus, listed
 from curator.stages.dedup.fuzzy_options import check_options
+from curator.stages.dedup.gathering import GatherRound
 from curator.stages.dedup.keeper import policy_column, single
 from curator.stages.dedup.lsh_parameters import MAX_HASHES, LshParameters, choose_bands
 from curator.stages.dedup.normalise import Normalisation
+from curator.stages.dedup.signature_files import (
+    CHARACTERS,
+    SIGNATURE,
+    SignatureFiles,
+    signature_column,
+    signature_values,
+)
+from curator.stages.dedup.signature_reuse import KeepSignatures, made_with, notes_on_signatures, resolve_signatures
 from curator.stages.dedup.verification import VerifyRound
 from curator.stages.io.text_buffers import TextBuffers
-from curator.tasks import DocumentBatch, document_ids
+from curator.tasks import DocumentBatch, Split, document_ids
 
-_UNDECIDED = ("partition_bytes", "bands_per_iteration", "documents_per_task", "recall", "max_hashes")
+_UNDECIDED = (
+    "partition_bytes",
+    "bands_per_iteration",
+    "documents_per_task",
+    "compare_bytes",
+    "recall",
+    "max_hashes",
+    "keep_signatures",
+    "keep_columns",
+    "signatures",
+)
 
 
 class FuzzyDeduplication(ShuffleStage):
@@ -59,6 +88,14 @@ class FuzzyDeduplication(ShuffleStage):
         unicode: ``keep``, or a normal form: ``NFC``, ``NFD``, ``NFKC``, ``NFKD``.
         partition_bytes: bytes of keys that one worker holds at a time behind the barrier.
         documents_per_task: documents that one worker compares at a time, unless more are connected by buckets.
+        compare_bytes: bytes of shingles that one worker holds while it compares; more of them lie in a file.
+        num_hashes: positions of a signature; ``None`` for as many as ``bands * rows``, or as ``signatures`` have. With
+            ``fast``, another number is another signature, and other pairs share a bucket.
+        keep_signatures: a folder for the signatures of all documents, which appears with the output; ``None``: none.
+        keep_columns: columns to keep there besides those of ``keep`` and ``scope``, for later runs to decide by.
+        signatures: a folder that a run over the same input kept; its documents are not hashed again.
+        against: earlier corpora, one or several: folders of signatures, outputs of curator, other inputs. A document
+            that is similar to one of theirs goes, and they come first in keeper order.
 
     Raises:
         ConfigError: an option is not one of those; every mistake is in the message.
@@ -72,6 +109,7 @@ class FuzzyDeduplication(ShuffleStage):
     """
 
     name = "fuzzy"
+    keys_are_independent = True
 
     def __init__(
         self,
@@ -97,6 +135,12 @@ class FuzzyDeduplication(ShuffleStage):
         unicode: str = "keep",
         partition_bytes: int = 256 << 20,
         documents_per_task: int = 1 << 15,
+        compare_bytes: int = 256 << 20,
+        num_hashes: int | None = None,
+        keep_signatures: str | None = None,
+        keep_columns: Sequence[str] | None = None,
+        signatures: str | None = None,
+        against: str | Sequence[str] | None = None,
     ) -> None:
         self.threshold = threshold
         self.recall = recall
@@ -117,16 +161,84 @@ class FuzzyDeduplication(ShuffleStage):
         self.unicode = unicode
         self.partition_bytes = partition_bytes
         self.documents_per_task = documents_per_task
+        self.compare_bytes = compare_bytes
+        self.num_hashes = num_hashes
+        self.keep_signatures = None if keep_signatures is None else str(keep_signatures)
+        self.keep_columns = listed(keep_columns, "fuzzy.keep_columns")
+        self.signatures = None if signatures is None else str(signatures)
+        self.against = listed(against, "fuzzy.against")
+        self._kept: SignatureFiles | None = None
+        self._earlier: tuple[EarlierCorpus, ...] = ()
+        self._before: list[dict[str, Any]] = []
+        self._not_kept: tuple[str, ...] = ()
+        self._given = (bands, rows)
         problems = check_options(vars(self))
         chosen = LshParameters(1, 1)
         try:
-            chosen = choose_bands(threshold, recall, max_hashes=max_hashes, bands=bands, rows=rows)
+            chosen = self._choose_bands()
         except ConfigError as error:
             problems += error.problems
-        problems += check_options({"num_hashes": chosen.num_hashes})
+        problems += check_options({"product": chosen.num_hashes})
         if problems:
             raise ConfigError(problems)
         self.bands, self.rows = chosen.bands, chosen.rows
+
+    def _choose_bands(self) -> LshParameters:
+        bands, rows = self._given
+        most = self.max_hashes
+        if isinstance(self.num_hashes, int) and isinstance(most, int):
+            most = min(most, self.num_hashes)
+        return choose_bands(self.threshold, self.recall, max_hashes=most, bands=bands, rows=rows)
+
+    def with_signatures_of(self, num_hashes: int) -> Self:
+        """The same stage for signatures of another length; bands and rows that were not given are chosen again."""
+        changed = self.with_(num_hashes=num_hashes)
+        chosen = changed._choose_bands()
+        return changed.with_(bands=chosen.bands, rows=chosen.rows)
+
+    @property
+    def signature_length(self) -> int:
+        """Positions of a signature."""
+        return self.num_hashes if self.num_hashes is not None else self.bands * self.rows
+
+    @property
+    def earlier(self) -> tuple[EarlierCorpus, ...]:
+        """The corpora that documents are compared with; none before ``resolve``."""
+        return self._earlier
+
+    @property
+    def kept(self) -> SignatureFiles | None:
+        """The signatures of the input; none before ``resolve``."""
+        return self._kept
+
+    @property
+    def not_kept(self) -> tuple[str, ...]:
+        """Columns for which the input is read although there are signatures; none before ``resolve``."""
+        return self._not_kept
+
+    @property
+    def earlier_splits(self) -> Sequence[Split]:
+        """The splits of those."""
+        return [split for corpus in self._earlier for split in corpus.splits]
+
+    @property
+    def files_to_keep(self) -> FilesToKeep | None:
+        """The folder of signatures, if they are kept."""
+        if self.keep_signatures is None:
+            return None
+        return KeepSignatures(self, self.keep_signatures, self._columns_to_keep(), self._before)
+
+    def _columns_to_keep(self) -> list[str]:
+        columns = [*self.keep_columns, self.scope, policy_column(self.keep)]
+        return [name for name in dict.fromkeys(columns) if name is not None and name not in ("text", "id")]
+
+    def resolve(self, source: SourceStage, before: Sequence[ProcessingStage], splits: Sequence[Split]) -> Resolved:
+        """Open the signatures and corpora that the options name.
+
+        Raises:
+            ConfigError: they do not fit.
+        """
+        return resolve_signatures(self, source, before, splits)
 
     @property
     def num_bands(self) -> int:  # type: ignore[override]
@@ -149,17 +261,35 @@ class FuzzyDeduplication(ShuffleStage):
 
     def inputs(self) -> tuple[str, ...]:
         """The text, the id for the ledger, and the columns that group documents and decide who is kept."""
-        columns = ["text", "id", self.scope, policy_column(self.keep)]
+        text = [SIGNATURE, *([CHARACTERS] if self.keep_signatures else [])] if self._kept is not None else ["text"]
+        decisive = [] if self._kept is not None else [policy_column(self.keep)]
+        kept = self._columns_to_keep() if self.keep_signatures else []
+        columns = [*text, "id", self.scope, *decisive, *kept]
+        return tuple(dict.fromkeys(column for column in columns if column is not None))
+
+    def earlier_inputs(self) -> tuple[str, ...]:
+        """Signatures, or the text that they are made from."""
+        return (SIGNATURE, "id", *([self.scope] if self.scope is not None else []))
+
+    def columns_to_verify(self) -> tuple[str, ...]:
+        """The columns by which candidates are compared and decided."""
+        is_kept = self._kept is not None or any(corpus.kept is not None for corpus in self._earlier)
+        compared = {"exact": "text", "signature": SIGNATURE if is_kept else "text"}.get(self.verify)
+        longest = (CHARACTERS if is_kept and self.verify != "exact" else "text") if self.keep == "longest" else None
+        columns = ["id", compared, longest, policy_column(self.keep)]
         return tuple(dict.fromkeys(column for column in columns if column is not None))
 
     def settings(self) -> dict[str, Any]:
         """What decides the result; how the work is cut does not, nor how bands and rows were chosen."""
-        from curator.kernels.shingles import SHINGLE_VERSION
-        from curator.kernels.sketch import SCHEME_VERSION
-        from curator.kernels.unicode_tables import UNICODE_VERSION
-
         decisive = {key: value for key, value in super().settings().items() if key not in _UNDECIDED}
-        return decisive | {"versions": [SHINGLE_VERSION, SCHEME_VERSION, UNICODE_VERSION]}
+        versions = [value for key, value in made_with(self).items() if key.endswith("_version")]
+        identities = [corpus.identity for corpus in self._earlier] or self.against
+        return decisive | {"num_hashes": self.signature_length, "versions": versions, "against": identities}
+
+    def key_settings(self) -> dict[str, Any]:
+        """What decides signatures and bands; who is similar enough, and who is kept, is decided behind the barrier."""
+        kept = None if self._kept is None else self.signatures
+        return {**made_with(self), "bands": self.bands, "rows": self.rows, "scope": self.scope, "signatures": kept}
 
     def notes(self) -> list[str]:
         """The S-curve, and what it is good for."""
@@ -171,6 +301,7 @@ class FuzzyDeduplication(ShuffleStage):
             "none": "no pair is confirmed: threshold only chooses bands and rows",
         }
         return [
+            *notes_on_signatures(self),
             f"{self.bands} bands of {self.rows} rows find pairs of similarity {shown}",
             confirmed[self.verify],
         ]
@@ -209,17 +340,28 @@ class FuzzyDeduplication(ShuffleStage):
         return self._normalisation.apply(texts)
 
     def process(self, task: DocumentBatch) -> DocumentBatch:
-        """Add the band keys of each document, and whether it has any shingles."""
+        """Add the band keys of each document, and whether it has any shingles; and what is kept of it."""
         from curator.kernels.sketch import band_keys, sketch_texts
 
-        offsets, data = self.normalised(single(task.columns["text"]))
-        signatures, counts = sketch_texts(
-            data, offsets, self.bands * self.rows, shingling=self.shingling, scheme=self.scheme
-        )
+        columns = task.columns
+        if SIGNATURE in columns.column_names:
+            kept = single(columns[SIGNATURE])
+            signatures = signature_values(kept, self.signature_length)
+            compared = kept.is_valid().to_numpy(zero_copy_only=False)
+        else:
+            offsets, data = self.normalised(single(columns["text"]))
+            signatures, counts = sketch_texts(
+                data, offsets, self.signature_length, shingling=self.shingling, scheme=self.scheme
+            )
+            compared = counts > 0
         keys = np.ascontiguousarray(band_keys(signatures, self.bands, self.rows, self._scopes(task)).T)
-        packed = pa.Array.from_buffers(pa.binary(8 * self.bands), len(counts), [None, pa.py_buffer(keys)])
-        columns = task.columns.append_column(f"{self.name}.keys", packed)
-        task.columns = columns.append_column(f"{self.name}.compared", pa.array(counts > 0))
+        packed = pa.Array.from_buffers(pa.binary(8 * self.bands), len(compared), [None, pa.py_buffer(keys)])
+        if self.keep_signatures is not None and SIGNATURE not in columns.column_names:
+            columns = columns.append_column(SIGNATURE, signature_column(signatures, compared))
+            characters = pc.fill_null(pc.utf8_length(single(columns["text"])), 0).cast(pa.int64())
+            columns = columns.append_column(CHARACTERS, characters)
+        columns = columns.append_column(f"{self.name}.keys", packed)
+        task.columns = columns.append_column(f"{self.name}.compared", pa.array(compared))
         return task
 
     def _scopes(self, batch: DocumentBatch) -> npt.NDArray[np.uint64] | None:
@@ -248,5 +390,6 @@ class FuzzyDeduplication(ShuffleStage):
         return table.append_column("band", pa.array(np.tile(np.arange(self.bands, dtype=np.uint16), len(high))))
 
     def rounds(self) -> Sequence[BarrierRound]:
-        """Shared buckets, their connected components, and the comparison inside them."""
-        return (BucketsRound(), ComponentsRound(self.name, self.documents_per_task), VerifyRound(self))
+        """Shared buckets, their connected components, what is compared, and the comparison."""
+        components = ComponentsRound(self.name, self.documents_per_task)
+        return (BucketsRound(), components, GatherRound(self), VerifyRound(self))

@@ -29,6 +29,7 @@ _NUMBERS: dict[str, int | None] = {
     "max_comparisons": None,
     "partition_bytes": None,
     "documents_per_task": None,
+    "compare_bytes": None,
 }
 
 
@@ -55,13 +56,28 @@ def check_options(options: Mapping[str, Any]) -> list[str]:
         )
     if "keep" in options and not is_policy(options["keep"]):
         problems.append(f"fuzzy.keep: {options['keep']!r} is not known. Choose from: {POLICIES}.")
+    num_hashes = options.get("num_hashes")
+    if num_hashes is not None and not _is_whole(num_hashes, _MOST_HASHES):
+        problems.append(
+            f"fuzzy.num_hashes={num_hashes!r}: must be a whole number of 1 to {_MOST_HASHES}, or null for bands * rows."
+        )
+    if options.get("signatures") is not None and options.get("keep_signatures") is not None:
+        problems.append(
+            "fuzzy.signatures, fuzzy.keep_signatures: signatures that are there already need not be kept again. Leave "
+            "one of the two out."
+        )
+    problems += [
+        f"fuzzy.{key}: is empty. Name a folder, or null."
+        for key in ("signatures", "keep_signatures")
+        if options.get(key) == ""
+    ]
     scope = options.get("scope")
     if scope is not None and not (isinstance(scope, str) and scope):
         problems.append(f"fuzzy.scope={scope!r}: must be the name of a column, or null to compare all documents.")
-    num_hashes = options.get("num_hashes", 1)
-    if num_hashes > _MOST_HASHES:
+    product = options.get("product", 1)
+    if product > _MOST_HASHES:
         problems.append(
-            f"fuzzy.bands, fuzzy.rows: their product is {num_hashes:,}, more than the {_MOST_HASHES:,} of a signature."
+            f"fuzzy.bands, fuzzy.rows: their product is {product:,}, more than the {_MOST_HASHES:,} of a signature."
         )
     return problems
 

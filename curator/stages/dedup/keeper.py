@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from curator.stages.dedup.exact import numbers
+from curator.stages.dedup.signature_files import CHARACTERS
 from curator.tasks import DocumentBatch
 
 POLICIES = "first, longest, max:<column>, priority:<column>"
@@ -59,6 +60,8 @@ def keeper_values(keep: str, batch: DocumentBatch) -> npt.NDArray[np.float64]:
     """
     if keep == "first":
         return np.zeros(batch.num_items)
+    if keep == "longest" and CHARACTERS in batch.columns.column_names:
+        return np.asarray(single(batch.columns[CHARACTERS]), np.float64)
     if keep == "longest":
         return np.asarray(pc.fill_null(pc.utf8_length(single(batch.columns["text"])), 0), np.float64)
     values = numbers(single(batch.columns[policy_column(keep) or ""]))

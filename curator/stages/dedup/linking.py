@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 if TYPE_CHECKING:
-    from curator.stages.dedup.verification import Members
+    from curator.stages.dedup.members import Members
 
 
 class Linked(NamedTuple):
@@ -22,11 +22,13 @@ class Linked(NamedTuple):
         keepers: the document that each one lost to, -1 if none; int64, shape (num_docs,).
         bounded: documents in a bucket of which not all pairs could be compared.
         comparisons: pairs that were compared.
+        similar: pairs of them that are similar.
     """
 
     keepers: npt.NDArray[np.int64]
     bounded: int
     comparisons: int
+    similar: int
 
 
 def link_components(members: Members, keepers: npt.NDArray[np.int64], max_comparisons: int) -> Linked:
@@ -41,8 +43,6 @@ def link_components(members: Members, keepers: npt.NDArray[np.int64], max_compar
         keepers: by the cover: a similar document, or -1 if there is none; int64, shape (num_docs,).
         max_comparisons: at least 1.
     """
-    from curator.kernels.jaccard import pair_similarities
-
     count = len(members.documents)
     ranks = np.empty(count, np.int64)
     ranks[members.order] = np.arange(count)
@@ -50,7 +50,7 @@ def link_components(members: Members, keepers: npt.NDArray[np.int64], max_compar
     # Documents are named by their rank, so that the name of a component is the first of it in keeper order.
     names = _connect(np.arange(count), ranks[similar], ranks[keepers[similar]])
     bucket, row = _shared_buckets(members, ranks)
-    comparisons = 0
+    comparisons = num_similar = 0
     for distance in range(1, max_comparisons + 1):
         bucket, row = _unconnected(bucket, row, names, distance)
         if not len(bucket):
@@ -60,15 +60,16 @@ def link_components(members: Members, keepers: npt.NDArray[np.int64], max_compar
         apart = names[first] != names[other]
         first, other = np.unique(np.stack([first[apart], other[apart]]), axis=1)
         left, right = members.order[first], members.order[other]
-        found = pair_similarities(members.hashes, members.offsets, left, right, members.threshold) >= 0
+        found = members.similarities(left, right, members.threshold) >= 0
         comparisons += len(first)
+        num_similar += int(found.sum())
         names = _connect(names, names[first[found]], names[other[found]])
     else:
         bucket, row = _unconnected(bucket, row, names, max_comparisons + 1)
     decided = np.full(count, -1, np.int64)
-    removed = np.flatnonzero(names != np.arange(count))
+    removed = np.flatnonzero((names != np.arange(count)) & (np.arange(count) >= members.num_protected))
     decided[members.order[removed]] = members.order[names[removed]]
-    return Linked(decided, len(np.unique(row)) if len(bucket) else 0, comparisons)
+    return Linked(decided, len(np.unique(row)) if len(bucket) else 0, comparisons, num_similar)
 
 
 def _connect(

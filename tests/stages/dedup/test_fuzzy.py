@@ -191,6 +191,7 @@ def test_the_plan_shows_bands_rows_and_what_they_find(tmp_path):
         "read · fuzzy",
         "fuzzy (buckets)",
         "fuzzy (components)",
+        "fuzzy (gather)",
         "fuzzy (verify)",
         "read · write",
     ]

@@ -7,8 +7,9 @@ import pytest
 from curator.stages.barrier.arrow_files import write_arrow
 from curator.stages.barrier.bucket_files import read_buckets
 from curator.stages.dedup.candidates import BucketsRound, ComponentsRound, connect, deal_components
+from curator.stages.dedup.deciding import cover_in_chunks
 from curator.stages.dedup.linking import link_components
-from curator.stages.dedup.verification import Members
+from curator.stages.dedup.members import Members, Words
 
 
 def keys_table(rows):
@@ -92,8 +93,6 @@ def brute_force(sets, buckets, order, threshold):
 
 @pytest.mark.parametrize("seed", range(8))
 def test_linking_finds_the_components_of_brute_force(seed):
-    from curator.kernels.jaccard import cover
-
     chance = random.Random(seed)
     count = 60
     sets = [set(chance.sample(range(14), chance.randint(1, 9))) for _ in range(count)]
@@ -103,13 +102,13 @@ def test_linking_finds_the_components_of_brute_force(seed):
         documents=np.arange(count, dtype=np.uint64),
         ids=pa.nulls(count, pa.large_string()),
         order=np.array(order),
-        hashes=np.array([word for own in sets for word in sorted(own)], np.uint64),
-        offsets=np.cumsum([0, *map(len, sets)]),
+        words=Words(
+            np.array([word for own in sets for word in sorted(own)], np.uint64), np.cumsum([0, *map(len, sets)])
+        ),
         keys=np.array([key for own in buckets for key in sorted(own)], np.uint64),
         key_offsets=np.cumsum([0, *map(len, buckets)]),
         threshold=0.5,
     )
-    decided = cover(members.order, members.hashes, members.offsets, members.keys, members.key_offsets, 0.5)
-    linked = link_components(members, decided.keepers, max_comparisons=count)
+    linked = link_components(members, cover_in_chunks(members, 256).keepers, max_comparisons=count)
     assert linked.keepers.tolist() == brute_force(sets, buckets, order, 0.5)
     assert linked.bounded == 0

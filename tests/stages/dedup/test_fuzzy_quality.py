@@ -146,14 +146,3 @@ def test_the_order_of_files_decides_only_who_is_first(texts, tmp_path):
         gone = decide(write_corpus(tmp_path / name, order), tmp_path / f"out-{name}", threshold=0.8, bands=64, rows=4)
         kept = [number for number in range(len(order)) if number not in gone]
         assert kept == greedy(order, 0.8)
-
-
-@pytest.mark.ray
-def test_two_ray_workers_write_the_bytes_of_a_local_run(corpus, tmp_path):
-    from curator import RayActorPoolExecutor
-    from tests.executors.suite import content_of
-
-    options = {"split_bytes": 40_000, "bands_per_iteration": 5, "documents_per_task": 100}
-    pool = RayActorPoolExecutor({"num_workers": 2})
-    assert decide(corpus, tmp_path / "ray", executor=pool, **options) == decide(corpus, tmp_path / "one", **options)
-    assert content_of(tmp_path / "ray") == content_of(tmp_path / "one")

@@ -1,0 +1,198 @@
+"""Gathering what is compared from splits that cannot be read in places: compressed files and Parquet.
+
+Candidates of one component lie in many splits, and those of one split in many components. A split of plain lines is
+read where the lines are. Any other one would have to be decoded again for every file of components, so it is decoded
+once: what is compared of each of its candidates is written to a table, dealt by file of components.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from curator.stages.barrier.arrow_files import read_arrow
+from curator.stages.barrier.bucket_files import BucketWriter, read_buckets
+from curator.stages.barrier.rounds import ONLY_IDS, BarrierRound, DocumentReader, read_documents_index
+from curator.stages.dedup.keeper import keeper_values, single
+from curator.stages.dedup.signature_files import SIGNATURE, signature_values
+from curator.tasks import DocumentBatch, ResultTask, RoundTask, Split, Task, document_ids
+from curator.tasks.split import ROW_BITS
+
+if TYPE_CHECKING:
+    from curator.stages.dedup.fuzzy import FuzzyDeduplication
+
+_HELD_BYTES = 32 << 20
+_POSITION_BITS = np.uint64(32)
+
+
+class Found(NamedTuple):
+    """What is known of some candidates.
+
+    Args:
+        documents: uint64, shape (num_docs,), ascending.
+        ids: the users' ids; large_string, shape (num_docs,).
+        values: what decides who stays; float64, shape (num_docs,).
+        words: what is compared, ascending and none twice in each document; uint64, shape (n,).
+        offsets: where those of each document begin and, last, where all end; int64, shape (num_docs + 1,).
+    """
+
+    documents: npt.NDArray[np.uint64]
+    ids: pa.Array
+    values: npt.NDArray[np.float64]
+    words: npt.NDArray[np.uint64]
+    offsets: npt.NDArray[np.int64]
+
+    def to_table(self) -> pa.Table:
+        """As a table, a row a document."""
+        return pa.table(
+            {
+                "document": self.documents,
+                "id": self.ids,
+                "value": self.values,
+                "words": pa.LargeListArray.from_arrays(self.offsets, self.words),
+            }
+        )
+
+    @classmethod
+    def from_table(cls, table: pa.Table) -> Found:
+        """The inverse of ``to_table``."""
+        words = single(table["words"])
+        offsets = words.offsets.to_numpy()
+        values = words.values.to_numpy()[offsets[0] : offsets[-1]]
+        ids = single(table["id"])
+        return cls(
+            table["document"].to_numpy(),
+            ids,
+            table["value"].to_numpy(),
+            values,
+            (offsets - offsets[0]).astype(np.int64),
+        )
+
+
+class GatherRound(BarrierRound):
+    """One task for each split that cannot be read in places; none if there is one file of components only.
+
+    Args:
+        stage: the stage.
+    """
+
+    name = "gather"
+
+    def __init__(self, stage: FuzzyDeduplication) -> None:
+        self._stage = stage
+        self.columns = stage.columns_to_verify()
+
+    def plan(self, results: Sequence[ResultTask], directory: Path) -> Sequence[RoundTask]:
+        """A task for each split that has candidates and is decoded as a whole."""
+        dealt = [result for result in results if "files" in result.files]
+        if self.columns == ONLY_IDS or not dealt or dealt[0].counts["files"] < 2:
+            return []
+        result = dealt[0]
+        candidates, components = (f"{result.directory}/{result.files[kind]}" for kind in ("documents", "files"))
+        documents = read_arrow(candidates)["document"].to_numpy()
+        tasks = []
+        for split in read_documents_index(directory):
+            first, last = np.searchsorted(documents, _bounds(split.ordinal))
+            if last > first and is_decoded_whole(split):
+                values = {"split": split.ordinal, "files": result.counts["files"]}
+                tasks.append(RoundTask(files=[candidates, components], values=values))
+        return tasks
+
+    def run(self, task: Task, directory: Path, reader: DocumentReader | None) -> ResultTask:
+        """Decode a split, and deal what is compared of its candidates."""
+        assert isinstance(task, RoundTask)
+        assert reader is not None
+        candidates, ordinal = read_arrow(task.files[0]), task.values["split"]
+        first, last = (int(bound) for bound in np.searchsorted(candidates["document"].to_numpy(), _bounds(ordinal)))
+        mine = candidates.slice(first, last - first)
+        documents, file_of = mine["document"].to_numpy(), mine["file"].to_numpy()
+
+        def deal(table: pa.Table) -> tuple[pa.Table, npt.NDArray[np.uint16]]:
+            return table, file_of[np.searchsorted(documents, table["document"].to_numpy())]
+
+        writer = BucketWriter(directory / "gathered.arrow", task.values["files"], _HELD_BYTES, deal)
+        try:
+            for found in read_candidates(self._stage, reader, documents):
+                writer.add(found.to_table())
+            writer.close()
+        except BaseException:
+            writer.abort()
+            raise
+        size = (directory / "gathered.arrow").stat().st_size
+        counts = {"split": ordinal, "files": task.values["files"], "components": task.files[1], "bytes": size}
+        return ResultTask(unit=0, directory=str(directory), files={"gathered": "gathered.arrow"}, counts=counts)
+
+    def summary(self, results: Sequence[ResultTask]) -> dict[str, int]:
+        """How much was written."""
+        gathered = [result.counts["bytes"] for result in results if "gathered" in result.files]
+        return {"gathered bytes": sum(gathered)} if gathered else {}
+
+
+def write_gathered_index(path: Path, results: Sequence[ResultTask]) -> None:
+    """List which splits were gathered, and where."""
+    found = {result.counts["split"]: f"{result.directory}/{result.files['gathered']}" for result in results}
+    path.write_text(json.dumps(found), encoding="utf-8")
+
+
+def read_gathered_index(path: str) -> dict[int, str]:
+    """The file of each split that was gathered."""
+    return {int(split): name for split, name in json.loads(Path(path).read_text(encoding="utf-8")).items()}
+
+
+def read_gathered(path: str, number: int) -> list[Found]:
+    """What was gathered of one split for one file of components, in order."""
+    return [Found.from_table(table) for table in read_buckets(path, number, number + 1) if table.num_rows]
+
+
+def read_candidates(
+    stage: FuzzyDeduplication, reader: DocumentReader, documents: npt.NDArray[np.uint64]
+) -> Iterator[Found]:
+    """Read some documents again, front to back.
+
+    Args:
+        stage: the stage.
+        reader: reads the columns of ``stage.columns_to_verify``.
+        documents: uint64, shape (num_docs,), ascending, all different.
+    """
+    for batch in reader.read(documents):
+        ids = single(batch.columns["id"]).cast(pa.large_string())
+        # Taken, since a batch is valid until the next one only.
+        copied = ids.take(pa.array(np.arange(len(ids))))
+        values = keeper_values(stage.keep, batch)
+        yield Found(document_ids(batch.split.ordinal, batch.rows), copied, values, *compared_words(stage, batch))
+
+
+def compared_words(
+    stage: FuzzyDeduplication, batch: DocumentBatch
+) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.int64]]:
+    """What is compared of each document of a batch, and where it begins."""
+    from curator.kernels.shingle_sets import shingle_sets
+    from curator.kernels.sketch import sketch_texts
+
+    if stage.verify == "none":
+        return np.zeros(batch.num_items, np.uint64), np.arange(batch.num_items + 1)
+    k = stage.signature_length
+    if SIGNATURE in batch.columns.column_names and stage.verify == "signature":
+        signatures = signature_values(single(batch.columns[SIGNATURE]), k)
+    else:
+        offsets, data = stage.normalised(single(batch.columns["text"]))
+        if stage.verify == "exact":
+            return shingle_sets(data, offsets, stage.shingling)
+        signatures, _ = sketch_texts(data, offsets, k, shingling=stage.shingling, scheme=stage.scheme)
+    places = np.arange(k, dtype=np.uint64) << _POSITION_BITS
+    return (signatures.astype(np.uint64) | places).reshape(-1), np.arange(len(signatures) + 1) * k
+
+
+def is_decoded_whole(split: Split) -> bool:
+    """Whether reading a few documents of a split costs about as much as reading it."""
+    return split.file.format == "parquet" or split.file.compression != "none"
+
+
+def _bounds(ordinal: int) -> npt.NDArray[np.uint64]:
+    return np.array([ordinal << ROW_BITS, (ordinal + 1) << ROW_BITS], np.uint64)
