@@ -46,7 +46,8 @@ def show_output(output_path: Path, *, removed: int, quarantined: int, only_id: s
     count = min(removed, ledger.num_rows)
     rows = np.unique(np.linspace(0, ledger.num_rows - 1, count, dtype=np.int64)) if count else np.empty(0, np.int64)
     chosen = ledger.take(pa.array(rows)).to_pylist()
-    wanted = {entry[key] for entry in chosen for key in ("document_id", "kept_document_id") if entry[key] is not None}
+    wanted = {entry["document_id"] for entry in chosen}
+    wanted |= {entry["kept_document_id"] for entry in chosen if _lost_here(entry)}
     texts = _texts(manifest, wanted)
     for entry in chosen:
         detail = f" key {entry['key']}" if entry["key"] else ""
@@ -54,7 +55,11 @@ def show_output(output_path: Path, *, removed: int, quarantined: int, only_id: s
         yield f"removed by {entry['stage']}: {entry['reason']}{detail}"
         yield f"  removed {_name(manifest, entry['document_id'], entry['id'])}"
         yield f"    {texts.get(entry['document_id'], '(the input is gone)')}"
-        if entry["kept_document_id"] is not None:
+        if entry["kept_in"] is not None:
+            row, split = entry["kept_document_id"] & 0xFFFFFFFF, entry["kept_document_id"] >> 32
+            known = f"id {escape(entry['kept_id'])}, " if entry["kept_id"] is not None else ""
+            yield f"  kept    {known}{escape(entry['kept_in'])}, an earlier corpus, row {row:,} of its split {split}"
+        if _lost_here(entry):
             yield f"  kept    {_name(manifest, entry['kept_document_id'], entry['kept_id'])}"
             yield f"    {texts.get(entry['kept_document_id'], '(the input is gone)')}"
     if quarantined:
@@ -128,6 +133,11 @@ def _excerpts(batch: DocumentBatch, rows: list[int], found: dict[int, str]) -> N
 def _shortened(text: str) -> str:
     rest = f" ... ({len(text):,} characters)" if len(text) > _EXCERPT_CHARACTERS else ""
     return escape(text[:_EXCERPT_CHARACTERS]) + rest
+
+
+def _lost_here(entry: dict[str, Any]) -> bool:
+    """Whether a document lost to another one of the same run."""
+    return entry["kept_document_id"] is not None and entry["kept_in"] is None
 
 
 def _name(manifest: dict[str, Any], document: int, identifier: str | None) -> str:

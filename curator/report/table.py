@@ -47,10 +47,14 @@ def render_report(
             f"{stage['seconds']:.2f}",
         )
     stream = io.StringIO()
-    Console(file=stream, width=110, color_system=None).print(table)
+    console = Console(file=stream, width=110, color_system=None)
+    console.print(table)
+    if any(stage.get("replicas") for stage in stages):
+        console.print(_replica_table(stages))
     rate = read_bytes / 1e6 / seconds if seconds > 0 else 0.0
     lines = [
         "\n".join(line.rstrip() for line in stream.getvalue().strip("\n").splitlines()),
+        *(_in_words(stage) for stage in stages if stage.get("details")),
         "",
         f"{totals['read']:,} records read = {totals['kept']:,} kept + {totals['removed']:,} removed "
         f"+ {totals['quarantined']:,} quarantined; {read_bytes / 1e6:,.1f} MB in {seconds:.2f} s, {rate:,.0f} MB/s",
@@ -59,12 +63,30 @@ def render_report(
         f"report      {output_path / '_curator' / 'report.txt'}",
     ]
     if totals["quarantined"] or damaged_files:
-        lines.insert(4, f"quarantine  {output_path / '_curator' / 'quarantine'}")
+        lines.insert(-2, f"quarantine  {output_path / '_curator' / 'quarantine'}")
     if damaged_files:
         lines.append(
             f"{damaged_files:,} compressed file(s) are damaged and could not be read to the end: see the quarantine."
         )
     return "\n".join(lines)
+
+
+def _replica_table(stages: Sequence[Mapping[str, Any]]) -> Table:
+    """What each stage asked of each replica; seconds are those of all its requests, which overlap."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for name in ("stage", "replica", "requests", "errors", "tokens in", "tokens out", "request s"):
+        table.add_column(name, justify="left" if name in ("stage", "replica") else "right")
+    for stage in stages:
+        for replica, used in stage.get("replicas", {}).items():
+            counts = [used.get(key, 0) for key in ("requests", "errors", "prompt_tokens", "completion_tokens")]
+            cells = [f"{count:,.0f}" for count in counts]
+            table.add_row(Text(stage["name"]), Text(replica), *cells, f"{used.get('seconds', 0):,.2f}")
+    return table
+
+
+def _in_words(stage: Mapping[str, Any]) -> str:
+    """What a stage counted behind its barrier, in one line."""
+    return f"{stage['name']}: " + ", ".join(f"{word} {number:,}" for word, number in stage["details"].items())
 
 
 def _by_reason(counts: Mapping[str, int]) -> str:

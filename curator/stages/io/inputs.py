@@ -28,6 +28,7 @@ EMBEDDED = "embedded"
 
 _DATA_SUFFIXES = (".jsonl", ".ndjson", ".json", ".jl", ".gz", ".zst", ".zstd", ".parquet", ".pq", ".bz2", ".xz")
 _SNIFFED_BYTES = 64 << 10
+_LINES_SHOWN = 32
 _UNSUPPORTED = {
     b"BZh": "bzip2",
     b"\xfd7zXZ\0": "xz",
@@ -146,6 +147,22 @@ def seems_to_have(file: InputFile, name: str) -> bool:
         return name in column_names(file)
     head = _uncompressed_head(file)
     return not head or any(json.dumps(name, ensure_ascii=ascii_only).encode() in head for ascii_only in (True, False))
+
+
+def columns_shown(file: InputFile) -> list[str]:
+    """Names that a file's footer shows, or its first records; for suggestions only."""
+    if file.format == "parquet":
+        from curator.stages.io.parquet_reader import column_names
+
+        return column_names(file)
+    names: dict[str, None] = {}
+    for line in _uncompressed_head(file).splitlines()[:_LINES_SHOWN]:
+        try:
+            record = json.loads(line)
+        except (ValueError, RecursionError):
+            continue
+        names.update(dict.fromkeys(record if isinstance(record, dict) else ()))
+    return list(names)
 
 
 def _uncompressed_head(file: InputFile) -> bytes:

@@ -7,6 +7,7 @@ import datetime
 import decimal
 import json
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from curator.stages.base import SinkWriter
+from curator.stages.io.added_columns import add_to_lines, add_to_table
 from curator.stages.io.output_file import OutputFile
 from curator.tasks import DocumentBatch, RawLines, ResultTask, SplitTask, Task
 
@@ -27,7 +29,15 @@ class JsonlSplitWriter(SinkWriter):
     """Writes the file of one split."""
 
     def __init__(
-        self, path: Path, suffix: str, task: SplitTask, unit: int, *, level: int | None, durable: bool
+        self,
+        path: Path,
+        suffix: str,
+        task: SplitTask,
+        unit: int,
+        *,
+        level: int | None,
+        durable: bool,
+        add_columns: Sequence[str] = (),
     ) -> None:
         compression = suffix.partition(".")[2] or "none"
         if compression == "gz" and level is not None:
@@ -36,6 +46,7 @@ class JsonlSplitWriter(SinkWriter):
         self._directory = path.parent
         self._task = task
         self._unit = unit
+        self._add_columns = add_columns
         self._rows = 0
 
     def write(self, task: Task) -> None:
@@ -43,11 +54,13 @@ class JsonlSplitWriter(SinkWriter):
         assert isinstance(task, DocumentBatch)
         if not task.num_items:
             return
-        if task.lines is not None:
+        if task.lines is not None and self._add_columns:
+            self._file.write(memoryview(b"".join(add_to_lines(task.lines, task.columns, self._add_columns))))
+        elif task.lines is not None:
             self._write_lines(task.lines)
         else:
             assert task.table is not None
-            self._file.write(memoryview(json_lines(task.table)))
+            self._file.write(memoryview(json_lines(add_to_table(task.table, task.columns, self._add_columns))))
         self._rows += task.num_items
 
     def _write_lines(self, lines: RawLines) -> None:

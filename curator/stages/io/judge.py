@@ -2,7 +2,7 @@
 
 A line that the scanner of ``kernels/json_records.py`` does not vouch for comes here as bytes; a verdict flows out: the
 values of the wanted fields, or the reason why the record goes to the quarantine. All reasons that a quarantine knows,
-the last four from stages behind the reader:
+the last six from stages behind the reader:
 
 ==================  =====================================================================================
 truncated           the last line of a file has no line feed and is not valid JSON: its writer died
@@ -23,6 +23,8 @@ stage_error         a stage raises an exception whenever it gets this record
 killed_worker       the worker dies whenever a stage gets this record
 out_of_memory       the worker runs out of memory whenever a stage gets this record
 timeout             a stage does not come back in time whenever it gets this record
+no_answer           no replica of a model answers when asked about this record
+broken_answer       a model answers, but never what the schema of the answer takes
 ==================  =====================================================================================
 """
 

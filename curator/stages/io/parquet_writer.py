@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from curator.stages.base import SinkWriter
+from curator.stages.io.added_columns import add_to_table
 from curator.stages.io.judge import parse, render
 from curator.stages.io.output_file import digest_file, storage_error
 from curator.tasks import DocumentBatch, ResultTask, SplitTask, Task
@@ -21,12 +23,23 @@ _FROM_JSON = pa.schema([("text", pa.large_string()), ("id", pa.large_string()), 
 class ParquetSplitWriter(SinkWriter):
     """Writes the file of one split in row groups of about 64 MB of memory."""
 
-    def __init__(self, path: Path, task: SplitTask, unit: int, *, level: int | None, durable: bool) -> None:
+    def __init__(
+        self,
+        path: Path,
+        task: SplitTask,
+        unit: int,
+        *,
+        level: int | None,
+        durable: bool,
+        add_columns: Sequence[str] = (),
+    ) -> None:
         self._path = path
         self._task = task
         self._unit = unit
         self._level = 1 if level is None else level
         self._durable = durable
+        self._add_columns = add_columns
+        self._empty = _FROM_JSON.empty_table()
         self._writer: pq.ParquetWriter | None = None
         self._held: list[pa.Table] = []
         self._held_bytes = 0
@@ -35,9 +48,11 @@ class ParquetSplitWriter(SinkWriter):
     def write(self, task: Task) -> None:
         """Take the documents of a batch."""
         assert isinstance(task, DocumentBatch)
-        table = task.table if task.lines is None else _from_json_lines(task)
+        table = task.table if task.lines is None else _from_json_lines(task, self._add_columns)
         if table is None:
+            self._empty = add_to_table(_FROM_JSON.empty_table(), task.columns.slice(0, 0), self._add_columns)
             return
+        table = add_to_table(table, task.columns, self._add_columns)
         if self._writer is None:
             self._open(table.schema)
         self._held.append(table)
@@ -65,7 +80,7 @@ class ParquetSplitWriter(SinkWriter):
     def close(self) -> ResultTask:
         """Finish the file; a split without any row becomes a file with a schema and no rows."""
         if self._writer is None:
-            self._open(_FROM_JSON)
+            self._open(self._empty.schema)
         if self._held:
             self._flush()
         assert self._writer is not None
@@ -90,10 +105,10 @@ class ParquetSplitWriter(SinkWriter):
             self._writer.close()
 
 
-def _from_json_lines(batch: DocumentBatch) -> pa.Table:
-    """The text and the id of each line, and its other fields as one JSON text."""
+def _from_json_lines(batch: DocumentBatch, add_columns: Sequence[str]) -> pa.Table:
+    """The text and the id of each line, and its other fields, but those that are added, as one JSON text."""
     assert batch.lines is not None
-    known = {batch.fields["text"], batch.fields["id"]}
+    known = {batch.fields["text"], batch.fields["id"], *add_columns}
     extra = []
     for index in range(batch.num_items):
         record = parse(batch.lines.line(index), max_depth=_ANY_DEPTH)

@@ -7,6 +7,7 @@ that cannot be accepted leaves as a ``Quarantined`` entry of its batch, never si
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -161,14 +162,19 @@ class Read(SourceStage):
 
     def doubts(self, splits: Sequence[Split], columns: Sequence[str]) -> list[str]:
         """Columns that no file shows in its footer or its first 64 kB."""
-        from curator.stages.io.inputs import seems_to_have
+        from curator.stages.io.inputs import columns_shown, seems_to_have
 
         files = list(dict.fromkeys(split.file for split in splits))[:_FILES_LOOKED_INTO]
         asked = [name for name in dict.fromkeys(columns) if name not in ("text", "id")]
+        lacking = [name for name in asked if files and not any(seems_to_have(file, name) for file in files)]
+        if not lacking:
+            return []
+        shown = list(dict.fromkeys(name for file in files for name in columns_shown(file)))
+        near = {name: get_close_matches(name, shown, n=1) for name in lacking}
         return [
-            f"no field {name!r} in the first 64 kB of any of the first {len(files)} input files; is it spelled right?"
-            for name in asked
-            if files and not any(seems_to_have(file, name) for file in files)
+            f"no field {name!r} in the first 64 kB of any of the first {len(files)} input files; "
+            + (f"did you mean {near[name][0]!r}?" if near[name] else "is it spelled right?")
+            for name in lacking
         ]
 
     def for_segment(self, columns: Sequence[str], *, whole_rows: bool) -> Read:

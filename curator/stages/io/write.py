@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,8 @@ class Write(SinkStage):
         compression_level: of gzip (0 to 3), or zstd (-7 to 19, also inside Parquet); ``None`` is 1.
         durability: ``full`` forces every file to the medium before the output appears; ``fast`` leaves that to the
             operating system.
+        add_columns: columns that stages made and that become fields of the records, behind the others or in the place
+            of a field of that name; all other bytes of a record stay as they are.
         shard_index: which shard of the input this is; its output gets a directory of its own below ``output_path``.
         shard_count: how many shards there are.
 
@@ -52,6 +55,7 @@ class Write(SinkStage):
         format: str = "input",
         compression_level: int | None = None,
         durability: str = "full",
+        add_columns: Sequence[str] = (),
         shard_index: int | None = None,
         shard_count: int | None = None,
     ) -> None:
@@ -64,6 +68,7 @@ class Write(SinkStage):
         self.format = format
         self.compression_level = compression_level
         self.durability = durability
+        self.add_columns = tuple(add_columns)
         problems = [
             f"write.{key}: {value!r} is not known. Choose from: {', '.join(choices)}."
             for key, value, choices in (
@@ -73,6 +78,12 @@ class Write(SinkStage):
             )
             if value not in choices
         ]
+        wrong = [name for name in self.add_columns if not isinstance(name, str) or name in ("", "text", "id")]
+        if wrong or isinstance(add_columns, str) or len(set(self.add_columns)) < len(self.add_columns):
+            problems.append(
+                f"write.add_columns={add_columns!r}: must be a list of different names, neither 'text' nor 'id' among "
+                "them, as in 'stages.write.add_columns=[score]'."
+            )
         levels = GZIP_LEVELS if format == "jsonl.gz" else ZSTD_LEVELS
         if compression_level is not None and compression_level not in levels:
             allowed = f"{levels.start} to {levels.stop - 1}"
@@ -89,11 +100,12 @@ class Write(SinkStage):
 
     def inputs(self) -> tuple[str, ...]:
         """Raw rows, and for JSON lines that become Parquet the columns it will have."""
-        return ("text", "id") if self.format == "parquet" else ()
+        return (*(("text", "id") if self.format == "parquet" else ()), *self.add_columns)
 
     def settings(self) -> dict[str, Any]:
         """What decides the bytes; where they go does not."""
-        return {"format": self.format, "compression_level": self.compression_level}
+        added = {"add_columns": list(self.add_columns)} if self.add_columns else {}
+        return {"format": self.format, "compression_level": self.compression_level, **added}
 
     def suffix_for(self, input_suffix: str) -> str:
         """Format and compression of the output of a file, spelled like ``format``."""
@@ -107,7 +119,11 @@ class Write(SinkStage):
         if suffix == "parquet":
             from curator.stages.io.parquet_writer import ParquetSplitWriter
 
-            return ParquetSplitWriter(path, task, unit, level=self.compression_level, durable=durable)
+            return ParquetSplitWriter(
+                path, task, unit, level=self.compression_level, durable=durable, add_columns=self.add_columns
+            )
         from curator.stages.io.jsonl_writer import JsonlSplitWriter
 
-        return JsonlSplitWriter(path, suffix, task, unit, level=self.compression_level, durable=durable)
+        return JsonlSplitWriter(
+            path, suffix, task, unit, level=self.compression_level, durable=durable, add_columns=self.add_columns
+        )

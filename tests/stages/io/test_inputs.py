@@ -116,7 +116,7 @@ def test_content_that_is_no_corpus_is_refused_with_its_name_and_kind(name, tmp_p
     ("name", "content", "suffix"),
     [
         ("plain.jsonl.gz", LINE, "jsonl"),
-        ("packed.jsonl", gzip.compress(LINE), "jsonl.gz"),
+        ("packed.jsonl", gzip.compress(LINE, mtime=0), "jsonl.gz"),
         ("packed.txt", zstd.compress(LINE), "jsonl.zst"),
         ("no_suffix", LINE, "jsonl"),
         ("bom.log", b"\xef\xbb\xbf\n" + LINE, "jsonl"),

@@ -1,0 +1,147 @@
+"""The command lines of model servers, as their engines document them; the key is in none of them."""
+
+import importlib.util
+import inspect
+
+import pytest
+
+from curator.serve.engines import KEY_VARIABLE, Rank, server_command
+from curator.serve.settings import TINY_MODEL, ReplicaSettings
+
+VLLM_OPTIONS = {
+    # https://docs.vllm.ai: "vllm serve", and "Parallelism and Scaling" for what several nodes need
+    *("--revision", "--host", "--port", "--tensor-parallel-size", "--pipeline-parallel-size"),
+    *("--nnodes", "--node-rank", "--master-addr", "--master-port", "--headless"),
+}
+
+
+def command_of(settings, rank=None):
+    return server_command(settings, rank or Rank("127.0.0.1", 8000), key="the-key", key_file="/run/the.key")
+
+
+def of_vllm(**more):
+    return ReplicaSettings(**{"name": "judge", "model": "org/model", "engine": "vllm", **more})
+
+
+def test_vllm_on_one_node():
+    command = command_of(of_vllm(tp_size=4, revision="abc", arguments={"max_model_len": 8192, "enforce_eager": True}))
+    words = "vllm serve org/model --revision abc --host 127.0.0.1 --port 8000 --tensor-parallel-size 4"
+    assert " ".join(command.words) == f"{words} --max-model-len 8192 --enforce-eager"
+    assert command.variables == {
+        "CURATOR_REPLICA_KEY": "the-key",
+        "VLLM_API_KEY": "the-key",
+        "VLLM_WORKER_MULTIPROC_METHOD": "spawn",
+    }
+
+
+def test_vllm_on_two_nodes_has_a_server_and_a_follower_that_finds_it():
+    settings = of_vllm(tp_size=8, pp_size=2)
+    both = [
+        command_of(settings, Rank(host, port, rank, 2, "10.0.0.1", 29000))
+        for rank, (host, port) in enumerate([("10.0.0.1", 8000), ("10.0.0.2", 8001)])
+    ]
+    sizes = "--tensor-parallel-size 8 --pipeline-parallel-size 2"
+    where = "--master-addr 10.0.0.1 --master-port 29000"
+    assert " ".join(both[0].words) == (
+        f"vllm serve org/model --host 10.0.0.1 --port 8000 {sizes} --nnodes 2 --node-rank 0 {where}"
+    )
+    assert " ".join(both[1].words) == f"vllm serve org/model {sizes} --nnodes 2 --node-rank 1 {where} --headless"
+    assert [each.variables["VLLM_HOST_IP"] for each in both] == ["10.0.0.1", "10.0.0.2"]
+    assert "VLLM_API_KEY" not in both[1].variables
+
+
+def test_every_option_of_vllm_is_one_that_its_documentation_has():
+    words = [
+        *command_of(of_vllm(tp_size=2, pp_size=2, revision="r"), Rank("h", 1, 0, 2, "m", 2)).words,
+        *command_of(of_vllm(tp_size=2, pp_size=2, revision="r"), Rank("h", 1, 1, 2, "m", 2)).words,
+    ]
+    assert {word for word in words if word.startswith("--")} == VLLM_OPTIONS
+
+
+def test_vllm_s_own_parser_takes_its_command_lines():
+    if importlib.util.find_spec("vllm") is None:
+        pytest.skip("vLLM is not installed: its command lines are compared with its documentation only")
+    from vllm.entrypoints.openai.cli_args import make_arg_parser
+    from vllm.utils import FlexibleArgumentParser
+
+    parser = make_arg_parser(FlexibleArgumentParser())
+    for rank in (0, 1):
+        words = command_of(of_vllm(tp_size=8, pp_size=2), Rank("10.0.0.1", 8000, rank, 2, "10.0.0.1", 29000)).words
+        assert parser.parse_args(list(words[2:])).nnodes == 2
+
+
+def test_transformers_on_the_cpu():
+    settings = ReplicaSettings(
+        name="small",
+        model="org/model",
+        engine="transformers",
+        device="cpu",
+        revision="abc",
+        arguments={"dtype": "float32"},
+    )
+    command = command_of(settings)
+    assert command.words[1:] == (
+        *("-m", "curator.serve.transformers_server", "serve", "org/model@abc", "--host", "127.0.0.1"),
+        *("--port", "8000", "--device", "cpu", "--dtype", "float32"),
+    )
+    assert settings.served_model == "org/model@abc"
+    assert command.before == ()
+
+
+def test_the_options_are_those_of_the_installed_transformers():
+    pytest.importorskip("transformers", reason="transformers is not installed: pip install curator[replicas]")
+    pytest.importorskip("fastapi", reason="transformers cannot serve: pip install curator[replicas]")
+    from transformers.cli.serve import Serve
+
+    known = set(inspect.signature(Serve.__init__).parameters)
+    settings = ReplicaSettings(name="small", model="m", engine="transformers")
+    words = command_of(settings).words
+    assert {word.removeprefix("--").replace("-", "_") for word in words if word.startswith("--")} <= known
+    assert "force_model" in known
+
+
+def test_the_tiny_model_is_made_first_and_nothing_is_fetched_for_it():
+    command = command_of(ReplicaSettings(name="tiny", model=TINY_MODEL, engine="transformers", device="cpu"))
+    assert command.before[1:] == ("-m", "curator.serve.tiny_model", TINY_MODEL)
+    assert command.variables["HF_HUB_OFFLINE"] == "1"
+
+
+def test_a_command_is_filled_in_word_by_word_and_braces_can_be_meant():
+    words = ["serve", "{host}:{port}", "{model} {rank}/{nnodes}", "{{{port}}}", "{api_key_file}", "$(id); rm"]
+    command = command_of(ReplicaSettings(name="any", model="a b", engine="command", command=words))
+    assert command.words == ("serve", "127.0.0.1:8000", "a b 0/1", "{8000}", "/run/the.key", "$(id); rm")
+
+
+@pytest.mark.parametrize("engine", ["vllm", "transformers", "command"])
+def test_the_key_is_among_the_variables_and_hidden_and_never_among_the_words(engine):
+    words = {"command": ["serve", "{port}"]} if engine == "command" else {}
+    command = command_of(ReplicaSettings(name="any", model="m", engine=engine, **words))
+    assert command.variables[KEY_VARIABLE] == "the-key"
+    assert "the-key" not in repr(command)
+    assert not any("the-key" in word for word in command.words)
+
+
+def test_variables_of_the_set_reach_its_server_and_win_over_ours_where_that_is_sensible():
+    env = {"env_vars": {"HF_TOKEN": "t", "HF_HUB_OFFLINE": "0", KEY_VARIABLE: "mine"}}
+    settings = ReplicaSettings(name="tiny", model=TINY_MODEL, engine="transformers", device="cpu", runtime_env=env)
+    variables = command_of(settings).variables
+    assert (variables["HF_TOKEN"], variables["HF_HUB_OFFLINE"], variables[KEY_VARIABLE]) == ("t", "0", "the-key")
+
+
+@pytest.mark.slow
+def test_the_tiny_model_is_the_same_every_time_and_is_made_without_a_network(tmp_path, monkeypatch):
+    pytest.importorskip("torch", reason="the tiny model needs torch: pip install curator[replicas]")
+    pytest.importorskip("transformers", reason="the tiny model needs transformers: pip install curator[replicas]")
+    import subprocess
+    import sys
+
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
+    for name in ("one", "two"):
+        words = [sys.executable, "-m", "curator.serve.tiny_model", str(tmp_path / name)]
+        subprocess.run(words, check=True, timeout=120, capture_output=True)
+    files = {path.name: path.read_bytes() for path in (tmp_path / "one").iterdir()}
+    assert {"config.json", "model.safetensors", "tokenizer.json"} <= set(files)
+    assert sum(map(len, files.values())) < 2_000_000
+    assert files == {path.name: path.read_bytes() for path in (tmp_path / "two").iterdir()}
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["one", "two"]
