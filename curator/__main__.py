@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from curator.config.build import Run
     from curator.config.compose import Composition, JobConfig
 
-SUBCOMMANDS = ("shards", "show", "status", "verify")
+SUBCOMMANDS = ("replicas", "shards", "show", "status", "verify")
 FULL_ERRORS = "HYDRA_FULL_ERROR"
 
 
@@ -58,6 +58,10 @@ def main() -> int:
 
 
 def _command(words: list[str]) -> int:
+    if words[:1] == ["replicas"]:
+        from curator.config.replica_commands import run_replicas
+
+        return run_replicas(words[1:])
     if words and words[0] in SUBCOMMANDS:
         from curator.report.commands import run_command
 
@@ -106,33 +110,55 @@ def _once(composition: Composition) -> int:
     run = _build(read_composed_job(composition.config), composition.trusted)
     if run.settings.mode != "run":
         return _show(run)
-    return run_once(composition, lambda _config, run_directory: _survive(_runner(run, run_directory), run_directory))
+    return run_once(composition, lambda _, run_directory: _survive(_runner(run, run_directory), run_directory)[0])
 
 
 def _sweep(composition: Composition) -> int:
     from functools import partial
 
-    from curator.config.launch import run_sweep, temporary_directory
+    from curator import __version__
+    from curator.config.sweep import run_sweep, show_sweep
 
-    if composition.config.get("mode") == "run":
-        return run_sweep(composition, partial(_run_point, trusted=composition.trusted))
-    intended = Path(composition.config.hydra.sweep.dir).absolute()
-    with temporary_directory() as temporary:
-
-        def show_point(config: DictConfig, run_directory: Path) -> int:
-            meant = intended / run_directory.relative_to(temporary)
-            return _survive(lambda: _show(_build(_read(config, meant), composition.trusted)), None)
-
-        return run_sweep(composition, show_point, directory=str(temporary))
+    if composition.config.get("mode") != "run":
+        comparison = show_sweep(composition, _show, version=__version__)
+    else:
+        job = partial(_run_point, trusted=composition.trusted)
+        comparison = run_sweep(composition, job, refuse=_refuse, version=__version__)
+        _print(
+            f"{comparison.table()}\n\ncomparison  {composition.config.hydra.sweep.dir}/comparison.csv, comparison.json"
+        )
+    failures = comparison.failures()
+    if failures:
+        _say("\n".join([f"{len(failures)} of {len(comparison.points)} points failed:", *failures]))
+    return next((point.exit_code for point in comparison.points if point.exit_code), 0)
 
 
 def _run_point(config: DictConfig, run_directory: Path, trusted: tuple[str, ...]) -> int:
+    from curator.config.points import SHARED, write_outcome
+
     def run() -> int:
-        return _runner(_build(_read(config, run_directory), trusted), run_directory)()
+        job = _read(config, run_directory)
+        run = _build(job, trusted)
+        if job.plain.get("shared_work") != "off":
+            run.executor.shared_path = run_directory.parent / SHARED
+        return _runner(run, run_directory)()
 
     # A launcher may have brought the point to a process of its own.
     with stop_signals():
-        return _survive(run, run_directory)
+        try:
+            code, reason = _survive(run, run_directory)
+        except KeyboardInterrupt:
+            write_outcome(run_directory, stop_code(), stop_message())
+            raise
+        write_outcome(run_directory, code, reason)
+        return code
+
+
+def _refuse(error: CuratorError, run_directory: Path) -> None:
+    def fail() -> int:
+        raise error
+
+    _survive(fail, run_directory)
 
 
 def _read(config: DictConfig, run_directory: Path) -> JobConfig:
@@ -171,22 +197,26 @@ def _runner(run: Run, run_directory: Path) -> Callable[[], int]:
     return job
 
 
-def _survive(job: Callable[[], int], run_directory: Path | None) -> int:
-    """Run a job so that the other points of a sweep survive it; failures are logged with their traceback."""
+def _survive(job: Callable[[], int], run_directory: Path) -> tuple[int, str]:
+    """Run a job so that the other points of a sweep survive it; failures are logged with their traceback.
+
+    Returns:
+        The exit code, and why it is not 0.
+    """
     from loguru import logger
 
     from curator.logs import configure_logs
 
     configure_logs(run_directory)
     try:
-        return job()
+        return job(), ""
     except CuratorError as error:
         logger.opt(exception=error).error("{}", error)
-        return error.exit_code
+        return error.exit_code, str(error)
     except Exception as error:  # noqa: BLE001 - whatever it is, the user gets a message and the log a traceback
-        where = "" if run_directory is None else f"\nThe traceback is in {run_directory}/curator.jsonl."
-        logger.opt(exception=error).error("{}: {}{}", type(error).__name__, error, where)
-        return 1
+        where = f"The traceback is in {run_directory}/curator.jsonl."
+        logger.opt(exception=error).error("{}: {}\n{}", type(error).__name__, error, where)
+        return 1, f"{type(error).__name__}: {error}"
     finally:
         # What Hydra says between two points belongs to neither of their logs.
         configure_logs(None)

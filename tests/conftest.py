@@ -1,4 +1,4 @@
-"""Fixtures for all tests: where the shared corpora are, and a writer of JSON lines."""
+"""Fixtures for all tests: where the shared corpora are, and a writer of JSON lines; and the order of the files."""
 
 import json
 import os
@@ -7,6 +7,16 @@ from pathlib import Path
 import pytest
 
 _ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items):
+    """Files that start clusters come first, so that no process of ``scripts/test`` ends long after the others."""
+    first = {}
+    for item in items:
+        rank = next((rank for rank, name in enumerate(("slurm", "ray")) if item.get_closest_marker(name)), 2)
+        first[item.path] = min(rank, first.get(item.path, 2))
+    items.sort(key=lambda item: first[item.path])
 
 
 @pytest.fixture(scope="session")

@@ -82,6 +82,7 @@ def test_a_bare_command_deduplicates_what_every_python_carries(tmp_path, run_env
     )
     assert result.returncode == 0, result.stderr
     assert "exact_duplicate" in result.stdout
+    assert "near_duplicate" in result.stdout
     assert [path.name for path in tmp_path.iterdir()] == ["runs"]
     check_output(tmp_path, run_environment)
 
@@ -108,6 +109,7 @@ def test_the_main_job_on_ray_listens_on_loopback_only_and_leaves_nothing_behind(
             driver.wait()
     assert driver.returncode == 0, log.read_text()
     assert "exact_duplicate" in log.read_text()
+    assert "near_duplicate" in log.read_text()
 
     assert most > 3, "no Ray processes were seen"
     assert addresses, "no listening sockets were seen"

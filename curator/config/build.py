@@ -5,8 +5,8 @@ Building has no effect anywhere: constructors touch neither files nor the networ
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,7 @@ from curator.config.arguments import construct
 from curator.config.environment import reveal, secrets_of, set_in_process, without_secrets
 from curator.config.layers import Layer
 from curator.config.merge import SecretText, merge_executor_configs
+from curator.config.replicas import ask_replicas, beside, tell_sources, unasked
 from curator.config.schema import ExecutorSettings, RunSettings, StageSettings, read_schema
 from curator.config.targets import TRUSTED_PACKAGES
 from curator.errors import ConfigError
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from curator.executors.base import BaseExecutor
     from curator.pipeline import Pipeline
     from curator.runs.result import RunResult
+    from curator.serve.settings import ReplicaSettings
     from curator.stages.base import ProcessingStage
 
 
@@ -34,18 +36,21 @@ class Run:
         pipeline: what is to be run.
         executor: who runs it; nothing is started.
         secrets: variables that the workers of a session of our own inherit from this process.
+        asked: the set of replicas that each stage asks which asks one, by its name.
     """
 
     settings: RunSettings
     pipeline: Pipeline
     executor: BaseExecutor
     secrets: Mapping[str, str]
+    asked: Mapping[str, ReplicaSettings] = field(default_factory=dict)
 
     def warn(self) -> None:
         """Log what is allowed and worth a word; once per run, in the run's own log."""
         from loguru import logger
 
-        for sentence in (*self.settings.warnings, *self._exposed()):
+        idle = unasked(self.settings.replicas, self.asked)
+        for sentence in (*self.settings.warnings, *idle):
             logger.warning("{}", sentence)
 
     def run(self, run_directory: Path) -> RunResult:
@@ -54,21 +59,11 @@ class Run:
         Raises:
             CuratorError: the run could not be finished.
         """
-        with set_in_process(self.secrets):
-            return self.pipeline.run(self.executor, run_directory=run_directory)
+        from curator.pipeline import Pipeline
 
-    def _exposed(self) -> Iterator[str]:
-        if "address" not in self.executor.config:
-            return
-        environments = [(f"stages.{stage.name}.runtime_env", stage.runtime_env) for stage in self.pipeline.stages]
-        if self.executor.config["address"] is not None:
-            environments.append(("runtime_env", self.executor.config.get("runtime_env")))
-        for path, environment in environments:
-            if names := sorted(secrets_of(environment)):
-                yield (
-                    f"{path}.env_vars: {', '.join(names)}: Ray writes it into the log files of its nodes. Set it where "
-                    "the cluster is started, or, of a stage, in the runtime_env of the job."
-                )
+        stages = tell_sources(self.pipeline.stages, self.asked, run_directory)
+        with set_in_process(self.secrets), beside(self.executor, self.settings.replicas, run_directory):
+            return Pipeline(stages).run(self.executor, run_directory=run_directory)
 
 
 def build_run(
@@ -102,13 +97,15 @@ def build_run(
     problems += _check_inputs(built)
     # Without the stages that could not be built, the order of the others says nothing.
     whole = len(built) == len(stages) and built
+    asked: dict[str, ReplicaSettings] = {}
     if whole:
         problems += _check_shard(config, built)
+        built, asked = ask_replicas(built, settings.replicas if settings else (), problems)
     pipeline = _collect(problems, Pipeline, built) if whole else None
     if problems or settings is None or pipeline is None or executor is None:
         # The gate is passed twice, by the whole config and by each part: what it says is said once.
         raise ConfigError(list(dict.fromkeys(problems)))
-    return Run(settings, pipeline, executor, secrets)
+    return Run(settings, pipeline, executor, secrets, asked)
 
 
 def build_pipeline(config: Mapping[str, Any]) -> tuple[Pipeline, BaseExecutor]:

@@ -11,7 +11,7 @@ import os
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -59,8 +59,8 @@ class Composition:
     """
 
     hydra: Any
-    config: DictConfig
-    overrides: list[str]
+    config: DictConfig = field(repr=False)  # with secrets, if they were typed in the clear
+    overrides: list[str] = field(repr=False)
     config_name: str
     trusted: tuple[str, ...]
 
@@ -160,7 +160,7 @@ class JobConfig:
         layers: where its executor and runtime_env settings come from.
     """
 
-    plain: dict[str, Any]
+    plain: dict[str, Any] = field(repr=False)
     layers: list[Layer]
 
 
@@ -183,19 +183,25 @@ def read_composed(config: DictConfig) -> dict[str, Any]:
     return read_composed_job(config).plain
 
 
-def read_composed_job(config: DictConfig) -> JobConfig:
-    """As ``read_composed``, with the layers."""
+def read_composed_job(config: DictConfig, output_dir: Path | None = None) -> JobConfig:
+    """As ``read_composed``, with the layers.
+
+    Args:
+        config: what ``compose_config`` returned.
+        output_dir: the run directory; ``None`` is the one that the config names.
+    """
     before = HydraConfig.instance().cfg
     HydraConfig.instance().set_config(config)
     try:
         # Looked up in the config itself, so that the time in its name is the one that the run will have.
-        output_dir = str(config.hydra.run.dir)
-        if redact(output_dir) != output_dir:
-            raise ConfigError(f"hydra.run.dir: {redact(output_dir)!r} holds a secret, and would be seen by everybody.")
+        directory = str(config.hydra.run.dir if output_dir is None else output_dir)
+        if redact(directory) != directory:
+            key = "hydra.run.dir" if output_dir is None else "hydra.sweep.dir"
+            raise ConfigError(f"{key}: {redact(directory)!r} holds a secret, and would be seen by everybody.")
         job = copy.deepcopy(config)
         with open_dict(job):
             del job["hydra"]
-        return read_job(job, Path(output_dir).absolute())
+        return read_job(job, Path(directory).absolute())
     finally:
         HydraConfig.instance().cfg = before
 

@@ -4,8 +4,8 @@ A ``runtime_env`` in plain Python flows in; a new one flows out whose secrets ar
 ``file:PATH``: its value is then the content of that file, without the last line end. Refused are keys that Ray does not
 know, variables that are no text, and hooks outside the trusted packages.
 
-Ray writes the variables of an environment into the log files of every node. So in a session of our own, which inherits
-what this process has, secrets go that way; only a cluster that was there before gets them through Ray.
+Ray writes the variables of an environment into the log files of every node. So secrets never go that way: in a session
+of our own, workers inherit those of the job from this process; all others are handed to them by ``cluster.secrets``.
 """
 
 from __future__ import annotations
@@ -30,6 +30,34 @@ KEYS = (
 """What Ray knows; known here as well, so that a plan need not import Ray."""
 
 LARGEST_SECRET_BYTES = 64 << 10
+
+_LOADS_CODE = re.compile(r"LD_\w+|DYLD_\w+|PYTHON\w+|PATH|BASH_ENV|ENV|CURATOR_TRUST|RAY_\w*(?:HOOK|PLUGIN)\w*")
+_HARMLESS = ("DONTWRITEBYTECODE", "FAULTHANDLER", "HASHSEED", "IOENCODING", "UNBUFFERED", "UTF8")
+
+
+def loads_code(name: str) -> bool:
+    """Whether a variable decides which code a process runs.
+
+    Example:
+        >>> loads_code("PYTHONPATH"), loads_code("LD_PRELOAD"), loads_code("PYTHONHASHSEED"), loads_code("HF_HOME")
+        (True, True, False, False)
+    """
+    return _LOADS_CODE.fullmatch(name) is not None and name.removeprefix("PYTHON") not in _HARMLESS
+
+
+def warn_of_code(env: object, path: str) -> list[str]:
+    """A sentence for people who did not write the config: its environment decides what code workers run.
+
+    Example:
+        >>> warn_of_code({"env_vars": {"PYTHONPATH": "/x", "A": "1"}}, "runtime_env")
+        ['runtime_env.env_vars: PYTHONPATH: decides which code the workers run. Leave it to those you trust.']
+    """
+    variables = env.get("env_vars") if isinstance(env, Mapping) else None
+    names = sorted(str(name) for name in variables if loads_code(str(name))) if isinstance(variables, Mapping) else []
+    if not names:
+        return []
+    decide = "decides" if len(names) == 1 else "decide"
+    return [f"{path}.env_vars: {', '.join(names)}: {decide} which code the workers run. Leave it to those you trust."]
 
 
 def check_environment(env: object, path: str, trusted: Sequence[str] = TRUSTED_PACKAGES) -> list[str]:

@@ -1,8 +1,8 @@
 """The gate for Hydra's own part of a config: its launcher, sweeper, callbacks and loggers are objects, too.
 
 A composed config flows in, problems flow out. Refused are classes outside Hydra and the trusted packages, factories of
-loggers, ``ext://`` names other than the two output streams, log files outside the run directory, and mappings that are
-only there once an interpolation is resolved, because those would pass unseen.
+loggers, ``ext://`` names other than the two output streams, log files outside the run directory, variables of the job
+that load code, and mappings that are only there once an interpolation is resolved, because those would pass unseen.
 """
 
 from __future__ import annotations
@@ -12,7 +12,11 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from curator.config.environment import loads_code
 from curator.config.targets import HYDRA_PACKAGES, TRUSTED_PACKAGES, check_targets
+
+SAMPLERS = "optuna.samplers."
+"""What the sweeper of optuna names besides itself; they draw numbers and touch nothing."""
 
 BUILT = ("callbacks", "launcher", "sweeper")
 LOGGING = ("hydra_logging", "job_logging")
@@ -37,13 +41,24 @@ def check_hydra_part(config: DictConfig, trusted: Sequence[str] = TRUSTED_PACKAG
         ['hydra.job_logging.handlers.x.(): a factory of loggers is a program, and is not allowed.']
     """
     section: dict[str, Any] = OmegaConf.to_container(config.hydra)  # type: ignore[assignment]
-    problems = check_targets({"hydra": section}, lambda _path: object, (*trusted, *HYDRA_PACKAGES))
+    problems = check_targets({"hydra": section}, lambda _path: object, (*trusted, *HYDRA_PACKAGES, SAMPLERS))
     for name in (*BUILT, *LOGGING):
         if name in section:
             problems += _check_interpolations(section[name], f"hydra.{name}", logs=name in LOGGING)
     for name in LOGGING:
         problems += _check_logging(section.get(name), f"hydra.{name}")
+    problems += _check_env_set((section.get("job") or {}).get("env_set"), "hydra.job.env_set")
     return [*problems, *_check_launcher(section.get("launcher"), "hydra.launcher")]
+
+
+def _check_env_set(variables: object, path: str) -> Iterator[str]:
+    """Variables of the job itself; a session of our own, and its workers, inherit them."""
+    if isinstance(variables, str):
+        yield f"{path}: {variables!r}: what it stands for would pass unseen. Write it out."
+    elif isinstance(variables, Mapping):
+        for name in variables:
+            if loads_code(str(name)):
+                yield f"{path}.{name}: decides which code is run. Set it in the shell where you type the command."
 
 
 def _check_launcher(value: object, path: str) -> Iterator[str]:

@@ -1,7 +1,6 @@
-"""Handing over to Hydra: it makes run directories, and runs the job once, or once per point of a sweep.
+"""Handing over to Hydra: it makes the run directory, and runs the job in it; its own flags are answered here as well.
 
-What was composed to check it is what runs: nothing is composed twice but the points of a sweep. Hydra's own flags are
-answered here as well.
+What was composed to check it is what runs: nothing is composed twice but the points of a sweep.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ from omegaconf import Container, DictConfig, OmegaConf, read_write
 from omegaconf.errors import OmegaConfBaseException
 
 from curator.config.compose import CONFIG_NAME, Composition, hydra_up, in_short
-from curator.config.secrets import masked_yaml, secrets_in, write_record
+from curator.config.secrets import masked_yaml, write_record
 from curator.errors import ConfigError, StorageError
 
 Job = Callable[[DictConfig, Path], int]
@@ -45,7 +44,7 @@ def run_once(composition: Composition, job: Job) -> int:
         StorageError: the run directory cannot be made.
     """
     hydra, config = composition.hydra, composition.config
-    with _readable_errors():
+    with readable_errors():
         with read_write(config.hydra):
             config.hydra.mode = RunMode.RUN
         configure_log(config.hydra.hydra_logging, config.hydra.verbose)
@@ -54,51 +53,13 @@ def run_once(composition: Composition, job: Job) -> int:
         context = HydraContext(config_loader=hydra.config_loader, callbacks=callbacks)
         done = run_job(
             hydra_context=context,
-            task_function=_Task(job),
+            task_function=Task(job),
             config=config,
             job_dir_key="hydra.run.dir",
             job_subdir_key=None,
         )
         callbacks.on_run_end(config=config, config_name=composition.config_name, job_return=done)
         return int(done.return_value)
-
-
-def run_sweep(composition: Composition, job: Job, *, directory: str | None = None) -> int:
-    """Run the job once per point.
-
-    Args:
-        composition: what to sweep over.
-        job: as for ``run_once``. It must not raise anything that the other points should survive.
-        directory: where the sweep keeps its files; ``None`` is where its config says.
-
-    Returns:
-        The first exit code that is not 0, or 0.
-
-    Raises:
-        ConfigError: Hydra refuses what it is given, or the config holds a secret in the clear.
-        StorageError: the directory of the sweep cannot be made.
-    """
-    found = [path for path, _ in secrets_in(OmegaConf.to_container(composition.config))]
-    if found:
-        raise ConfigError(
-            [
-                f"{path}: a sweep writes down what it is given, and this is a secret. Give a reference instead: "
-                f"'{path}=\"${{oc.env:NAME}}\"' or '{path}=file:/path'."
-                for path in found
-                if not path.startswith("hydra.")
-            ]
-            or ["hydra.overrides: a sweep writes down what was typed, and a secret is among it."]
-        )
-    overrides = [*composition.overrides, "hydra.mode=MULTIRUN"]
-    if directory is not None:
-        overrides.append(f"hydra.sweep.dir='{directory}'")
-    with _readable_errors():
-        batches = composition.hydra.multirun(
-            config_name=composition.config_name, task_function=_Task(job), overrides=overrides
-        )
-    # Sweepers that search for an optimum give nothing back.
-    codes = [int(done.return_value) for batch in batches or () for done in batch]
-    return next((code for code in codes if code), 0)
 
 
 @contextmanager
@@ -119,7 +80,7 @@ def print_config(composition: Composition, arguments: Namespace) -> int:
     OmegaConf.set_readonly(config.hydra, None)
     shown = hydra.get_sanitized_cfg(config, arguments.cfg)
     package = None if arguments.package == "_global_" else arguments.package
-    with _readable_errors():
+    with readable_errors():
         part = shown if package is None else OmegaConf.select(shown, package)
         if part is None:
             raise ConfigError(f"--package {package}: there is no such part of the config.")
@@ -142,7 +103,7 @@ def answer(arguments: Namespace) -> int:
     """
     name = arguments.config_name or CONFIG_NAME
     parser: Any = get_args_parser()
-    with hydra_up(arguments.config_path, arguments.config_dir) as hydra, _readable_errors():
+    with hydra_up(arguments.config_path, arguments.config_dir) as hydra, readable_errors():
         if arguments.help:
             hydra.app_help(config_name=name, args_parser=parser, args=arguments)
         elif arguments.hydra_help:
@@ -154,13 +115,14 @@ def answer(arguments: Namespace) -> int:
     return 0
 
 
-class _Task:
+class Task:
     """The job as Hydra calls it; a class, so that a launcher can carry it to another node."""
 
     def __init__(self, job: Job) -> None:
         self._job = job
 
     def __call__(self, config: DictConfig) -> int:
+        """Write down what the run is given, and run it."""
         hydra: Any = HydraConfig.instance().cfg
         runtime = hydra.hydra.runtime
         directory = Path(runtime.output_dir)
@@ -176,7 +138,13 @@ def _only_hydra(config: DictConfig) -> dict[str, Any]:
 
 
 @contextmanager
-def _readable_errors() -> Iterator[None]:
+def readable_errors() -> Iterator[None]:
+    """What Hydra raises becomes an error of curator.
+
+    Raises:
+        ConfigError: Hydra refuses what it is given.
+        StorageError: a directory or file of the run cannot be made.
+    """
     try:
         yield
     except (HydraException, OmegaConfBaseException) as error:

@@ -31,7 +31,7 @@ class Layer:
 
     source: str
     section: str
-    content: Any
+    content: Any = field(repr=False)  # may hold a secret, as the trees below
     removed: tuple[str, ...] = ()
 
 
@@ -54,7 +54,7 @@ class Settings:
         overrides: environment variables that a layer changed.
     """
 
-    executor: Tree
+    executor: Tree = field(repr=False)
     sources: dict[Path, str]
     overrides: list[Override] = field(default_factory=list)
 

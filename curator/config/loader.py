@@ -43,14 +43,15 @@ class Loader(ConfigLoaderImpl):
         self.repository = _Repository(config_search_path)
         self.trusted = tuple(trusted)
         self._files: list[dict[str, Any]] = []
+        self._sets: dict[str, str] = {}
 
     def load_configuration(self, *args: Any, **kwargs: Any) -> DictConfig:  # noqa: ANN401
         """Compose, remember the layers, and check Hydra's own part.
 
         Raises:
-            ConfigError: Hydra's own part names something that it may not name.
+            ConfigError: Hydra's own part names something that it may not name, or two sets of replicas have one name.
         """
-        self._files = []
+        self._files, self._sets = [], {}
         config: DictConfig = super().load_configuration(*args, **kwargs)
         problems = check_hydra_part(config, self.trusted)
         if problems:
@@ -66,12 +67,26 @@ class Loader(ConfigLoaderImpl):
     def _load_single_config(self, default: Any, repo: Any) -> Any:  # noqa: ANN401
         result = super()._load_single_config(default, repo)
         if isinstance(result.config, DictConfig):
+            self._check_sets(f"{default.config_path}.yaml", result.config.get("replicas"))
             tree = {key: _unresolved(result.config, key) for key in LAYERED if key in result.config}
             if isinstance(tree.get("executor"), dict):
                 tree["executor"].pop(TARGET, None)
             if tree:
                 self._files.append({"source": f"{default.config_path}.yaml", **tree})
         return result
+
+    def _check_sets(self, file: str, section: Any) -> None:  # noqa: ANN401
+        """Refuse two files that say the model of one set of replicas: Hydra would make one set of the two."""
+        for name, said in (section or {}).items() if isinstance(section, DictConfig) else ():
+            if not isinstance(said, DictConfig) or "model" not in said:
+                continue
+            key = str(name)
+            other = self._sets.setdefault(key, file)
+            if other != file:
+                raise ConfigError(
+                    f"replicas.{key}: {other} and {file} are two sets of one name. Choose one of them, give one "
+                    "another key, or leave model out of the one that changes the other."
+                )
 
 
 class _Repository(ConfigRepository):

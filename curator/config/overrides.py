@@ -102,6 +102,14 @@ def check_choices(choices: Sequence[Override], repository: Repository, problems:
                     f"{choice.input_line}: there is no option {name!r} in the group {group}. "
                     f"{suggest(name, options, kind='options')}"
                 )
+        listed = choice.value()
+        if group == "replicas" and isinstance(listed, list):
+            found += [
+                f"{choice.input_line}: {name} is chosen twice. For more copies of its model, type "
+                f"'replicas.{name}.replicas={listed.count(name)}'."
+                for name in dict.fromkeys(listed)
+                if listed.count(name) > 1
+            ]
         problems += found
         if not found:
             good.append(choice)

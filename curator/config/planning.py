@@ -6,10 +6,12 @@ import os
 from pathlib import Path
 
 from curator.config.build import Run
+from curator.config.replicas import plan_sets
 from curator.errors import ConfigError, CuratorError
-from curator.pipeline.outlook import look_out
+from curator.pipeline.outlook import look_out, this_machine
 from curator.pipeline.plan import Plan
 from curator.pipeline.plan_table import plan_as_json, render_plan
+from curator.placement.table import render_replicas, replicas_as_json
 from curator.runs.scratch import check_output
 from curator.stages.io.byte_stream import is_remote
 
@@ -22,7 +24,7 @@ def describe_plan(run: Run) -> str:
 
     Raises:
         ConfigError: it could not run: the input is missing, the output is there already or lies in the input, a
-            worker needs more than there is. All of it is in the message.
+            worker or a replica needs more than there is. All of it is in the message.
     """
     problems: list[str] = []
     plan: Plan | None = None
@@ -42,8 +44,12 @@ def describe_plan(run: Run) -> str:
         problems += getattr(error, "problems", [str(error)])
     if plan is None:
         raise ConfigError(problems)
+    machine = this_machine(output) if run.executor.config.get("address") is None else None
+    requests, placements = plan_sets(run.settings.replicas, machine, run.executor, problems)
     outlook = look_out(plan.steps, plan.splits, run.executor, output, variables=run.secrets)
     problems += outlook.problems
     if problems:
         raise ConfigError(problems)
-    return plan_as_json(plan, outlook) if run.settings.plan_format == "json" else render_plan(plan, outlook)
+    if run.settings.plan_format == "json":
+        return plan_as_json(plan, outlook, replicas_as_json(requests, placements))
+    return render_plan(plan, outlook, render_replicas(requests, placements))

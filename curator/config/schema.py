@@ -11,25 +11,35 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from curator.config.environment import check_environment
+from curator.config.environment import check_environment, warn_of_code
 from curator.config.layers import Layer, Settings, merge_layers, merge_stage_env
 from curator.config.merge import describe_override
 from curator.config.parameters import check_value
+from curator.config.replicas import read_replicas
 from curator.config.suggest import suggest
 from curator.config.targets import TARGET, TRUSTED_PACKAGES, check_targets, resolve_target, without_target_keys
 from curator.errors import ConfigError
+from curator.serve.settings import ReplicaSettings
 
 MODES = ("run", "plan", "explain")
+Objective = Literal[
+    "kept", "kept_share", "removed", "removed_share", "quarantined", "quarantined_share", "seconds", "mb_per_s"
+]
+"""What a sweeper can search for the best of; ``report.comparison`` says what they are."""
+
 ROOT_KEYS: dict[str, Any] = {
     "executor": Any,
     "input_path": str | list[str],
     "mode": Literal["run", "plan", "explain"],
+    "objective": Objective | None,
     "on_env_override": Literal["warn", "error", "ignore"],
     "output_mode": Literal["new", "replace"],
     "output_path": str,
     "plan_format": Literal["table", "json"],
+    "replicas": Any,
     "runtime_env": Any,
     "shard": dict,
+    "shared_work": Literal["remove", "keep", "off"],
     "stages": Any,
 }
 STAGE_KEYS: dict[str, Any] = {"batch_size": int, "resources": dict | None, "runtime_env": Any}
@@ -50,9 +60,9 @@ class StageSettings:
 
     name: str
     kind: type
-    arguments: Mapping[str, Any]
-    changes: Mapping[str, Any]
-    environment: Settings
+    arguments: Mapping[str, Any] = field(repr=False)  # here and below, what may hold a secret
+    changes: Mapping[str, Any] = field(repr=False)
+    environment: Settings = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,9 +77,9 @@ class ExecutorSettings:
     """
 
     kind: type
-    arguments: Mapping[str, Any]
-    config: Mapping[str, Any]
-    sources: Mapping[tuple[str, ...], str]
+    arguments: Mapping[str, Any] = field(repr=False)
+    config: Mapping[str, Any] = field(repr=False)
+    sources: Mapping[tuple[str, ...], str] = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +89,7 @@ class RunSettings:
     Args:
         stages: in running order.
         executor: who runs them.
+        replicas: sets of replicas that are up meanwhile.
         mode: ``run``, ``plan`` or ``explain``.
         plan_format: ``table`` or ``json``.
         warnings: what is allowed, and worth a word.
@@ -86,6 +97,7 @@ class RunSettings:
 
     stages: tuple[StageSettings, ...]
     executor: ExecutorSettings
+    replicas: tuple[ReplicaSettings, ...] = ()
     mode: str = MODES[0]
     plan_format: str = "table"
     warnings: tuple[str, ...] = field(default=())
@@ -120,11 +132,16 @@ def read_schema(
     problems += _check_job_env(config, job, trusted)
     stages = _read_stages(config.get("stages"), job, problems, trusted)
     executor = _read_executor(config.get("executor"), job, problems, trusted)
-    warnings = _on_override(config.get("on_env_override", "warn"), job, stages, problems)
+    replicas, environments = read_replicas(config.get("replicas"), job, problems, trusted)
+    environments += [stage.environment for stage in stages]
+    warnings = _on_override(config.get("on_env_override", "warn"), job, environments, problems)
+    warnings += warn_of_code(job.executor.get("runtime_env"), "runtime_env")
+    for stage in stages:
+        warnings += warn_of_code(stage.changes.get("runtime_env"), f"stages.{stage.name}.runtime_env")
     if executor is None:
         return None
     mode, plan_format = str(config.get("mode", MODES[0])), str(config.get("plan_format", "table"))
-    return RunSettings(tuple(stages), executor, mode, plan_format, tuple(warnings))
+    return RunSettings(tuple(stages), executor, replicas, mode, plan_format, tuple(warnings))
 
 
 def slot_of(path: tuple[str, ...]) -> type | None:
@@ -239,8 +256,8 @@ def _parameters(kind: type) -> set[str]:
     return set(inspect.signature(kind).parameters)
 
 
-def _on_override(choice: object, job: Settings, stages: Sequence[StageSettings], problems: list[str]) -> list[str]:
-    own = [stage.environment for stage in stages if stage.environment is not job]
+def _on_override(choice: object, job: Settings, environments: Sequence[Settings], problems: list[str]) -> list[str]:
+    own = [environment for environment in environments if environment is not job]
     found = [*job.overrides, *(each for environment in own for each in environment.overrides)]
     grouped: dict[tuple[str, str], list[str]] = {}
     for each in found:

@@ -1,60 +1,10 @@
-"""A real cluster on this machine, to be hurt: a head without cores and three nodes of one; and what is left of it."""
+"""What is left of a cluster that was hurt: its processes, their ports; and how to wait for it."""
 
 import os
-import threading
 import time
 from pathlib import Path
 
-_NODE = {"num_cpus": 1, "object_store_memory": 80_000_000, "include_dashboard": False}
 _OF_THE_CLUSTER = ("ray::IDLE", "ray::DashboardAgent", "ray::RuntimeEnvAgent")
-_HEALTH = {
-    "health_check_initial_delay_ms": 0,
-    "health_check_period_ms": 500,
-    "health_check_timeout_ms": 500,
-    "health_check_failure_threshold": 3,
-}
-
-
-class ChaosCluster:
-    """Nodes can be removed and added; after each test there are three of them again."""
-
-    num_nodes = 3
-
-    def __init__(self):
-        from ray.cluster_utils import Cluster
-
-        self.cluster = Cluster(initialize_head=True, head_node_args={**_NODE, "num_cpus": 0, "_system_config": _HEALTH})
-        self.mend()
-
-    @property
-    def address(self):
-        return self.cluster.address
-
-    def node(self, node_id):
-        (node,) = [node for node in self.cluster.worker_nodes if node.node_id == node_id]
-        return node
-
-    def raylet_pid(self, node_id):
-        return self.node(node_id).all_processes["raylet"][0].process.pid
-
-    def remove(self, node_id, *, allow_graceful):
-        self.cluster.remove_node(self.node(node_id), allow_graceful=allow_graceful)
-
-    def add(self):
-        self.cluster._shutdown_at_exit = threading.current_thread() is threading.main_thread()
-        self.cluster.add_node(**_NODE)
-
-    def mend(self):
-        """Take dead nodes out and add new ones."""
-        for node in list(self.cluster.worker_nodes):
-            if not node.all_processes["raylet"] or node.all_processes["raylet"][0].process.poll() is not None:
-                self.cluster.worker_nodes.discard(node)
-                node.kill_all_processes(check_alive=False, allow_graceful=False, wait=True)
-        while len(self.cluster.worker_nodes) < self.num_nodes:
-            self.add()
-
-    def close(self):
-        self.cluster.shutdown()
 
 
 def processes():

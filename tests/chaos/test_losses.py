@@ -40,7 +40,7 @@ def test_a_lost_node_is_replaced_and_not_seen_in_the_output(run, chaos, undistur
     def nemesis():
         (visit, *_) = wait_until(lambda: visits(run.meeting), what="nobody came")
         chaos.remove(visit.node_id, allow_graceful=graceful)
-        chaos.add()
+        chaos.mend()
 
     run.go(nemesis)
     run.check(undisturbed)

@@ -5,65 +5,61 @@ import json
 import pytest
 
 from curator import ExactDeduplication, LocalExecutor, Pipeline, Read, Write
+from tests.chaos.stages import Fate
 from tests.executors.stages_for_tests import OnMarked
-from tests.executors.suite import content_of, mark
+from tests.executors.suite import content_of
 
-BOTH, ONE = "MARKED", "MARKED document 6"
-MARKED = {BOTH: {"0-9", "1-3"}, ONE: {"1-3"}}
 WAYS = {
-    "exits": ("exit", BOTH, "killed_worker", "exit code 3", {}),
-    "is killed": ("kill", ONE, "killed_worker", "SIGKILL", {}),
-    "eats memory": ("eat", ONE, "out_of_memory", "MemoryError", {"worker_memory_limit_gb": 0.3}),
-    "never returns": ("hang", ONE, "timeout", "not back within 4 s", {"unit_timeout_s": 4.0}),
+    "exit": ("killed_worker", "exit code 3"),
+    "kill": ("killed_worker", "SIGKILL"),
+    "eat": ("out_of_memory", "MemoryError"),
+    "hang": ("timeout", "not back within 5 s"),
 }
+LIMITS = {"worker_memory_limit_gb": 0.3, "unit_timeout_s": 5.0}
 
 
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory):
-    """Two files of a dozen documents, one of which is marked in each."""
+    """Six files of two documents; one document in each of the first four is marked with what its worker suffers."""
     folder = tmp_path_factory.mktemp("marked") / "in"
     folder.mkdir()
-    for number in range(2):
-        texts = [f"document {row * (number + 1) % 9} of many" for row in range(12)]
-        lines = [json.dumps({"id": f"{number}-{row}", "text": text}) for row, text in enumerate(texts)]
+    for number, way in enumerate([*WAYS, None, None]):
+        texts = [f"document {row * (number + 1) % 4} of many" for row in range(2)]
+        if way is not None:
+            texts[1] = f"MARKED {way}"
+        lines = [json.dumps({"id": f"{way or number}-{row}", "text": text}) for row, text in enumerate(texts)]
         (folder / f"{number}.jsonl").write_text("\n".join([*lines, '{"id": "broken"', ""]))
-    mark(folder / "0.jsonl", 9)
-    mark(folder / "1.jsonl", 3)
     return folder
 
 
-@pytest.fixture(scope="module")
-def less_the_marked(corpus, tmp_path_factory):
-    """By the text of a mark and the position of the stage: the local run, in which it raises for such records."""
-    found = {}
-    for text, position in ((BOTH, 1), (ONE, 1), (ONE, 2)):
-        output = tmp_path_factory.mktemp("reference") / "out"
-        stages = [Read(str(corpus)), ExactDeduplication(), Write(output, durability="fast")]
-        stages.insert(position, OnMarked("raise").with_(mark=text))
-        result = Pipeline(stages).run(LocalExecutor(), show_progress=False)
-        assert (result.counts["read"], result.counts["quarantined"]) == (26, 2 + len(MARKED[text]))
-        found[text, position] = content_of(output), result.counts
-    return found
+def stages_of(fate, position):
+    stages = [ExactDeduplication()]
+    stages.insert(position - 1, fate)
+    return stages
 
 
 @pytest.mark.parametrize(
-    ("way", "position"),
-    [*((way, 1) for way in WAYS), ("is killed", 2)],
-    ids=[*(f"a record that {way}" for way in WAYS), "behind the barrier"],
+    ("ways", "position", "config"),
+    [
+        pytest.param(("exit", "eat", "hang"), 1, LIMITS, id="three ways at once"),
+        pytest.param(("kill",), 2, {}, id="behind the barrier"),
+    ],
 )
-def test_a_record_that_its_worker_does_not_survive_costs_one_record(run, less_the_marked, way, position):
-    act, text, reason, detail, config = WAYS[way]
-    stages = [ExactDeduplication()]
-    stages.insert(position - 1, OnMarked(act).with_(mark=text))
-    run.go(stages=stages, max_attempts=2, split_bytes=None, **config)
-    run.check(less_the_marked[text, position], without=("manifest", "quarantine"))
+def test_a_record_that_its_worker_does_not_survive_costs_one_record(run, corpus, tmp_path, ways, position, config):
+    raising = stages_of(Fate(ways, is_harmless=True), position)
+    write = Write(tmp_path / "reference", durability="fast")
+    reference = Pipeline([Read(str(corpus)), *raising, write]).run(LocalExecutor(), show_progress=False)
+    assert (reference.counts["read"], reference.counts["quarantined"]) == (18, 6 + len(ways))
+
+    run.go(stages=stages_of(Fate(ways), position), max_attempts=2, split_bytes=None, num_workers=3, **config)
+    run.check((content_of(tmp_path / "reference"), reference.counts), without=("manifest", "quarantine"))
     bad = [row for row in run.result.quarantine().to_pylist() if row["reason"] != "json_parse"]
-    assert {json.loads(row["bytes"])["id"] for row in bad} == MARKED[text]
-    assert {(row["stage"], row["reason"], row["detail"]) for row in bad} == {
-        ("on_marked", reason, f"on_marked: {detail}")
+    assert {json.loads(row["bytes"])["id"]: (row["stage"], row["reason"], row["detail"]) for row in bad} == {
+        f"{way}-1": ("fate", reason, f"fate: {detail}") for way, (reason, detail) in WAYS.items() if way in ways
     }
-    (account,) = [stage for stage in run.result.stages if stage["name"] == "on_marked"]
-    assert account["quarantined"] == {reason: len(MARKED[text])}
+    (account,) = [stage for stage in run.result.stages if stage["name"] == "fate"]
+    reasons = [WAYS[way][0] for way in ways]
+    assert account["quarantined"] == {reason: reasons.count(reason) for reason in reasons}
 
 
 def test_a_record_that_kills_its_worker_now_and_then_is_not_blamed(run):
@@ -71,4 +67,4 @@ def test_a_record_that_kills_its_worker_now_and_then_is_not_blamed(run):
     run.go(stages=[OnMarked("kill", folder=run.folder / "deaths", times=1), ExactDeduplication()], split_bytes=None)
     assert len(list((run.folder / "deaths").iterdir())) == 1
     assert {row["reason"] for row in run.result.quarantine().to_pylist()} == {"json_parse"}
-    assert run.result.counts["read"] == 26
+    assert run.result.counts["read"] == 18

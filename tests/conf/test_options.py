@@ -9,8 +9,8 @@ from curator.config.conf_dir import conf_dir
 
 CONF = conf_dir()
 OPTIONS = sorted(path.relative_to(CONF).with_suffix("").as_posix() for path in CONF.rglob("*.yaml"))
-ATOMS = ("exact", "fuzzy", "read", "write")
-PRESETS = ("copy", "dedup", "exact_normalised", "fuzzy_fineweb", "fuzzy_nemo")
+ATOMS = ("exact", "fuzzy", "keep_above", "llm_score", "read", "write")
+PRESETS = ("copy", "dedup", "exact_normalised", "fuzzy_fineweb", "fuzzy_nemo", "llm_quality")
 EXPERIMENTS = [option.partition("/")[2] for option in OPTIONS if option.startswith("experiment/")]
 
 
@@ -36,13 +36,14 @@ def test_every_option_builds(option):
 
 @pytest.mark.parametrize("preset", PRESETS)
 def test_every_preset_builds(preset):
-    build_pipeline(read_overrides(f"stages={preset}"))
+    server = ["stages.llm_score.endpoint=http://a:1/v1", "stages.llm_score.model=m"] if "llm" in preset else []
+    build_pipeline(read_overrides(f"stages={preset}", *server))
 
 
 @pytest.mark.parametrize("option", OPTIONS)
 def test_every_option_says_first_what_it_is_for_and_is_short(option):
     lines = (CONF / f"{option}.yaml").read_text().splitlines()
-    assert len(lines) <= 25
+    assert len(lines) <= 32
     # Hydra wants its package header in front of everything else.
     purpose = lines[1] if lines[0].startswith("# @package") else lines[0]
     assert purpose.startswith("# ")
@@ -72,23 +73,23 @@ def test_a_preset_is_a_list_of_defaults(preset):
         ("stages=[write,exact,read]", ["write", "exact", "read"]),
         ("stages=[read,write]", ["read", "write"]),
         ("stages=read", ["read"]),
-        ("stages=dedup", ["read", "exact", "write"]),
-        ("stages=[dedup]", ["read", "exact", "write"]),
+        ("stages=dedup", ["read", "exact", "fuzzy", "write"]),
+        ("stages=[dedup]", ["read", "exact", "fuzzy", "write"]),
         ("stages=copy", ["read", "write"]),
-        ("~stages.exact", ["read", "write"]),
+        ("~stages.exact", ["read", "fuzzy", "write"]),
     ],
 )
 def test_stages_are_chosen_and_ordered_by_what_is_typed(typed, order):
     assert list(read_overrides(typed)["stages"]) == order
 
 
-def test_the_default_is_exact_deduplication_of_the_embedded_input_in_one_process():
+def test_the_default_is_deduplication_of_the_embedded_input_in_one_process():
     settings = read_overrides("hydra.run.dir=/run")
     assert settings["stages"]["read"]["input_path"] == "embedded"
     assert settings["stages"]["write"]["output_path"] == "/run/output"
     assert settings["stages"]["write"]["output_mode"] == "new"
     assert settings["executor"]["_target_"].endswith(".LocalExecutor")
-    assert list(settings["stages"]) == ["read", "exact", "write"]
+    assert list(settings["stages"]) == ["read", "exact", "fuzzy", "write"]
 
 
 def test_root_values_reach_the_stages():
@@ -103,7 +104,7 @@ def test_the_normalised_preset_differs_from_dedup_in_case_and_white_space_only()
         read_overrides(f"stages={name}", "hydra.run.dir=/run")["stages"] for name in ("dedup", "exact_normalised")
     )
     assert plain["exact"] | {"case": "lower", "white_space": "collapse"} == normalised.pop("exact")
-    del plain["exact"]
+    del plain["exact"], plain["fuzzy"]
     assert plain == normalised
 
 
@@ -134,4 +135,5 @@ def test_every_key_of_a_constructor_is_in_its_option():
         assert set(signature(kind).parameters) == set(section) - {"_target_"}
         for key, parameter in signature(kind).parameters.items():
             if parameter.default is not parameter.empty and key not in ("input_path", "output_path"):
-                assert section[key] == parameter.default, f"stages.{name}.{key}"
+                default = list(parameter.default) if isinstance(parameter.default, tuple) else parameter.default
+                assert section[key] == default, f"stages.{name}.{key}"

@@ -32,7 +32,7 @@ def build_executor(section, **more):
 
 def test_the_default_config_builds_a_pipeline_for_the_local_executor():
     pipeline, executor = build_pipeline(config())
-    assert [stage.name for stage in pipeline.stages] == ["read", "exact", "write"]
+    assert [stage.name for stage in pipeline.stages] == ["read", "exact", "fuzzy", "write"]
     assert type(executor) is LocalExecutor
 
 
@@ -50,7 +50,7 @@ def test_a_stage_is_named_by_its_key():
 
 
 def test_settings_reach_the_constructor():
-    _, stage, _ = build_stages(config("stages.exact.keep=longest")["stages"])
+    _, stage, *_ = build_stages(config("stages.exact.keep=longest")["stages"])
     assert stage.keep == "longest"
 
 

@@ -21,7 +21,7 @@ def problems_of(*overrides, **options):
         (
             "stages.exact.kep=first",
             "stages.exact.kep=first: there is no key 'kep' in stages.exact. "
-            "Did you mean 'stages.exact.keep=first'? The keys are: case, ",
+            "Did you mean 'stages.exact.keep=first'? The keys are: against, case, ",
         ),
         (
             "stages.exat.keep=first",

@@ -99,9 +99,18 @@ def test_a_session_of_our_own_gets_secrets_from_this_process_and_not_through_ray
     assert run.secrets == {"A_TOKEN": "a-value"}
 
 
-def test_a_cluster_that_was_there_before_gets_them_through_ray_with_a_warning():
+def test_a_cluster_that_was_there_before_gets_them_from_its_store_and_nobody_is_warned():
     run = built("+runtime_env.env_vars={A_TOKEN:a-value}", "executor.address=auto")
     assert run.executor.config["runtime_env"]["env_vars"] == {"A_TOKEN": "a-value"}
     assert run.secrets == {}
-    (warning,) = run._exposed()
-    assert warning.startswith("runtime_env.env_vars: A_TOKEN: Ray writes it into the log files of its nodes.")
+    assert "a-value" not in repr(run)
+    assert run.settings.warnings == ()
+
+
+@pytest.mark.parametrize("name", ["PYTHONPATH", "LD_PRELOAD", "PYTHONSTARTUP", "PATH", "RAY_RUNTIME_ENV_HOOK"])
+@pytest.mark.parametrize("place", ["runtime_env", "stages.exact.runtime_env"])
+def test_a_variable_that_decides_what_code_workers_run_is_worth_a_word(place, name):
+    run = built(f"+{place}.env_vars={{{name}:/theirs,HF_HOME:/models}}")
+    (warning,) = run.settings.warnings
+    assert warning.startswith(f"{place}.env_vars: {name}: decides which code the workers run.")
+    assert "/theirs" not in warning

@@ -111,6 +111,12 @@ TARGET = "{_target_: pathlib.Path.touch, self: canary}"
             "text: ext://os.environ\nhydra: {job_logging: {handlers: {x: {stream: 'ext:${text}'}}}}",
             "hydra.job_logging.handlers.x.stream: 'ext:${text}': what it stands for would pass unseen.",
         ),
+        (
+            "hydra: {job: {env_set: {LD_PRELOAD: /canary.so}}}",
+            "hydra.job.env_set.LD_PRELOAD: decides which code is run.",
+        ),
+        ("hydra: {job: {env_set: {PYTHONPATH: /theirs}}}", "hydra.job.env_set.PYTHONPATH: decides which code is run."),
+        ("evil: {PYTHONPATH: /theirs}\nhydra: {job: {env_set: '${evil}'}}", "hydra.job.env_set: '${evil}'"),
     ],
 )
 def test_hydra_gets_no_program_from_a_file(theirs, text, problem, tmp_path, monkeypatch):
@@ -118,6 +124,12 @@ def test_hydra_gets_no_program_from_a_file(theirs, text, problem, tmp_path, monk
     found = problems_of(theirs, theirs(f"# @package _global_\n{text}\n"))
     assert any(each.startswith(problem) for each in found), found
     assert not (tmp_path / "canary").exists()
+
+
+def test_variables_of_a_job_that_load_no_code_are_fine(theirs):
+    text = "# @package _global_\nhydra: {job: {env_set: {OMP_NUM_THREADS: '1', PYTHONHASHSEED: '0'}}}\n"
+    config = compose_config(theirs(text), config_dir=theirs.folder)
+    assert config.hydra.job.env_set.OMP_NUM_THREADS == "1"
 
 
 @pytest.mark.parametrize("option", ["default", "disabled", "none", "stdout"])

@@ -3,7 +3,7 @@
 import copy
 
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from loguru import logger
 from omegaconf import OmegaConf
@@ -47,6 +47,7 @@ def containers(value):
             yield from containers(item)
 
 
+@settings(deadline=None)
 @given(TREES)
 def test_merging_with_nothing_changes_nothing(tree):
     for nothing in ({}, None):
@@ -58,11 +59,13 @@ def test_nothing_merged_with_nothing_is_empty():
     assert merge_executor_configs(None, None) == {}
 
 
+@settings(deadline=None)
 @given(TREES)
 def test_merging_a_config_with_itself_changes_nothing(tree):
     assert merge_executor_configs(tree, tree) == tree
 
 
+@settings(deadline=None)
 @given(TREES, TREES)
 def test_what_goes_in_is_neither_changed_nor_aliased(base, override):
     before = copy.deepcopy((base, override))
@@ -71,6 +74,7 @@ def test_what_goes_in_is_neither_changed_nor_aliased(base, override):
     assert not set(containers(merged)) & {*containers(base), *containers(override)}
 
 
+@settings(deadline=None)
 @given(TREES, TREES, TREES)
 def test_grouping_makes_no_difference_where_mappings_meet_mappings(first, second, third):
     assume(compatible(first, second, third))
@@ -98,6 +102,7 @@ def clash(base, override):
     return False
 
 
+@settings(deadline=None)
 @given(TREES, TREES)
 def test_the_merge_is_that_of_omegaconf_wherever_omegaconf_merges(base, override):
     assume(not clash(base, override))

@@ -60,8 +60,8 @@ def test_what_was_typed_is_masked_word_by_word():
 
 
 # One canary for each way in; none is a word that could come from anywhere else.
-ENVIRONMENT, TYPED, NESTED, FILED, READ, URL = (f"canary{number}zq7{'x' * 8}" for number in range(6))
-CANARIES = (ENVIRONMENT, TYPED, NESTED, FILED, READ, URL)
+ENVIRONMENT, TYPED, NESTED, FILED, READ, URL, STAGE = (f"canary{number}zq7{'x' * 8}" for number in range(7))
+CANARIES = (ENVIRONMENT, TYPED, NESTED, FILED, READ, URL, STAGE)
 
 
 @pytest.fixture
@@ -167,7 +167,8 @@ def test_a_run_on_ray_shows_no_secret_in_the_files_of_the_session(command, tmp_p
     keep.mkdir()
     watch = subprocess.Popen([sys.executable, "-c", WATCH, str(keep)])
     try:
-        result = command("executor=ray_actor_pool", "executor.num_workers=1", **RAY)
+        own = f"+stages.exact.runtime_env.env_vars.STAGE_TOKEN={STAGE}"
+        result = command("executor=ray_actor_pool", "executor.num_workers=1", "stages=[read,exact,write]", own, **RAY)
     finally:
         watch.terminate()
         watch.wait()

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from curator import ProcessingStage, Task
+from curator.stages.collective import CollectiveStage
 from curator.tasks import FailedTask
 from tests.executors.stages_for_tests import NumberTask
 
@@ -94,6 +95,27 @@ class Misfortune(Stage):
         bytearray(4 << 30)
 
 
+class FailOnce(Stage):
+    """The first worker that gets the number 2 cannot take it."""
+
+    def __init__(self, folder):
+        super().__init__("fail_once")
+        self.folder = str(folder)
+
+    def process(self, task):
+        if task.value == 2 and not any(Path(self.folder).iterdir()):
+            Path(self.folder, str(os.getpid())).touch()
+            raise ConnectionError("no answer")
+        return NumberTask(value=task.value)
+
+
+class ActorName(Stage):
+    def process(self, task):
+        import ray
+
+        return NumberTask(value=ray.get_runtime_context().get_actor_name())
+
+
 class SetupOnlyTheSecondTime(Stage):
     """The first setup fails or hangs."""
 
@@ -116,7 +138,20 @@ class Environment(Stage):
     """Says which variables its worker has."""
 
     def process(self, task):
-        return NumberTask(value=[os.environ.get(name) for name in ("CURATOR_TEST_A", "CURATOR_TEST_B")])
+        return NumberTask(value=variables())
+
+
+class EnvironmentOfRank(CollectiveStage):
+    """Says which variables each rank has, behind what the tasks say already."""
+
+    name = "environment_of_rank"
+
+    def process_batch(self, tasks):
+        return [NumberTask(value=[*task.value, *variables()]) for task in tasks]
+
+
+def variables():
+    return [os.environ.get(name) for name in ("CURATOR_TEST_A", "CURATOR_TEST_B")]
 
 
 @dataclass(slots=True, kw_only=True)

@@ -24,6 +24,16 @@ class AddOne(ProcessingStage):
         return NumberTask(value=task.value + 1)
 
 
+class Rename(ProcessingStage):
+    """Gives tasks an id of its own, which is not its to give."""
+
+    name = "rename"
+
+    def process(self, task):
+        task.task_id = "mine"
+        return task
+
+
 class Repeat(ProcessingStage):
     """Each task becomes as many as its value says, lazily."""
 

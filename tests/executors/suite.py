@@ -19,6 +19,7 @@ from tests.executors.stages_for_tests import (
     OnMarked,
     RecordCalls,
     RemoveAll,
+    Rename,
     Repeat,
     ReturnText,
     SumBatch,
@@ -71,9 +72,9 @@ class ExecutorSuite:
     def executor(self):
         raise NotImplementedError
 
-    def test_results_come_in_input_order_with_derived_ids(self, executor):
-        tasks = executor.execute([AddOne(), AddOne().with_(name="again")], numbers(5, 3, 9))
-        assert [(task.task_id, task.value) for task in tasks] == [("0_0_0", 7), ("1_0_0", 5), ("2_0_0", 11)]
+    def test_results_come_in_input_order_with_derived_ids_whatever_a_stage_calls_them(self, executor):
+        tasks = executor.execute([AddOne(), Rename(), AddOne().with_(name="again")], numbers(5, 3, 9))
+        assert [(task.task_id, task.value) for task in tasks] == [("0_0_0_0", 7), ("1_0_0_0", 5), ("2_0_0_0", 11)]
 
     def test_one_task_that_becomes_many_numbers_its_children(self, executor):
         tasks = executor.execute([Repeat(), AddOne()], numbers(2, 0, 3))
@@ -280,6 +281,23 @@ class ExecutorSuite:
         assert 100 < len(gone) < 300
         assert verify_output(tmp_path / "ours").problems == []
         assert not list(tmp_path.glob("*._curator"))
+
+    def test_two_barriers_in_one_pass_have_the_bytes_of_a_local_run(self, executor, tmp_path):
+        corpus = write_corpus(tmp_path / "in", num_files=2)
+        (corpus / "part-2.jsonl").write_text((corpus / "part-0.jsonl").read_text().replace("document", "DOCUMENT"))
+
+        def run(who, name):
+            blind = ExactDeduplication(case="lower").with_(name="blind")
+            stages = [Read(str(corpus)), ExactDeduplication(), blind, Write(tmp_path / name, durability="fast")]
+            assert Pipeline(stages).steps()[0].name == "read · exact · blind"
+            return Pipeline(stages).run(who)
+
+        ours, reference = run(executor, "ours"), run(LocalExecutor(), "reference")
+        assert content_of(tmp_path / "ours") == content_of(tmp_path / "reference")
+        assert ours.counts == reference.counts
+        removed = {stage["name"]: stage["removed"] for stage in ours.stages if stage["removed"]}
+        assert removed == {"exact": {"exact_duplicate": 706}, "blind": {"exact_duplicate": 97}}
+        assert verify_output(tmp_path / "ours").problems == []
 
     def test_a_collective_stage_sees_all_tasks_between_stages_that_stream(self, executor):
         if not isinstance(executor, LocalExecutor):

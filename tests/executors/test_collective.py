@@ -26,13 +26,6 @@ from curator.stages.collective import SingleRank
 from tests.executors.stages_collective import GiveUpOdd, MakeOneEach, SumOrFall, Talk
 from tests.executors.stages_for_tests import NumberTask
 
-HEALTH = {
-    "health_check_initial_delay_ms": 0,
-    "health_check_period_ms": 500,
-    "health_check_timeout_ms": 500,
-    "health_check_failure_threshold": 3,
-}
-
 
 def numbered(*values):
     return [NumberTask(value=value, task_id=str(number)) for number, value in enumerate(values)]
@@ -159,28 +152,18 @@ def test_missing_torch_is_said_before_anything_starts_with_a_mock_of_the_import_
 
 
 @pytest.fixture(scope="module")
-def cluster():
-    """Three raylets on this machine, joined."""
+def joined(cluster):
+    """The cluster of all executor tests, joined for the tests here."""
     pytest.importorskip("torch", reason="joining ranks needs torch: pip install 'curator[collective]'")
     import ray
-    from ray.cluster_utils import Cluster
 
-    node = {"num_cpus": 1, "object_store_memory": 80_000_000}
-    cluster = Cluster(
-        initialize_head=True, head_node_args={**node, "include_dashboard": False, "_system_config": HEALTH}
-    )
-    try:
-        cluster.worker_nodes_for_tests = [cluster.add_node(**node) for _ in range(2)]
-        ray.init(address=cluster.address, log_to_driver=False, logging_level=logging.ERROR)
-        yield cluster
-    finally:
-        ray.shutdown()
-        logging.getLogger("ray").setLevel(logging.ERROR)
-        cluster.shutdown()
+    ray.init(address=cluster.address, log_to_driver=False, logging_level=logging.ERROR)
+    yield cluster
+    ray.shutdown()
 
 
 @pytest.fixture
-def run(cluster):
+def run(joined):
     def run(stage, *values, num_ranks=2, **options):
         from curator.executors.collective.group import CollectiveGroup
 
@@ -304,21 +287,22 @@ def test_a_stage_that_cannot_be_sent_to_a_worker_is_refused_by_name(run, tmp_pat
 
 
 @pytest.mark.ray
-def test_a_lost_node_costs_none_of_the_restarts(cluster, run, tmp_path):
-    node = cluster.worker_nodes_for_tests[-1]
-
+def test_a_lost_node_costs_none_of_the_restarts(joined, run, tmp_path):
     def remove():
         while len(list(tmp_path.iterdir())) < 3:
             time.sleep(0.1)
-        cluster.remove_node(node, allow_graceful=False)
+        joined.remove(joined.node_ids[1], allow_graceful=False)
 
     threading.Thread(target=remove, daemon=True).start()
-    made = run(
-        SumOrFall(tmp_path, rank=0, what="hang"),
-        *(1, 2, 3),
-        num_ranks=3,
-        actor_options={"num_cpus": 0.5, "scheduling_strategy": "SPREAD"},
-        max_restarts=0,
-    )
+    try:
+        made = run(
+            SumOrFall(tmp_path, rank=0, what="hang"),
+            *(1, 2, 3),
+            num_ranks=3,
+            actor_options={"num_cpus": 0.5, "scheduling_strategy": "SPREAD"},
+            max_restarts=0,
+        )
+    finally:
+        joined.mend()
     assert [task.value for task in made] == [1006, 2006, 3006]
     assert [attempts(tmp_path, rank) for rank in range(3)] == [2, 2, 2]

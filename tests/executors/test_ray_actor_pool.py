@@ -1,16 +1,20 @@
 import os
+import re
 import subprocess
 import sys
 
 import pytest
 from loguru import logger
 
-from curator import ConfigError, LocalExecutor, RayActorPoolExecutor, Resources, StageError
+from curator import ConfigError, LocalExecutor, RayActorPoolExecutor, RayDataExecutor, Resources, StageError
 from curator.errors import ExecutorError
 from curator.tasks import FailedTask
 from tests.executors.stages_for_scheduling import (
+    ActorName,
     Each,
     Environment,
+    EnvironmentOfRank,
+    FailOnce,
     Misfortune,
     Pid,
     Seal,
@@ -26,16 +30,10 @@ from tests.executors.suite import ExecutorSuite
 pytestmark = pytest.mark.ray
 
 
-class TestRayActorPool(ExecutorSuite):
-    @pytest.fixture
-    def executor(self, ray_address):
-        return RayActorPoolExecutor({"address": ray_address, "num_workers": 2})
-
-
 @pytest.fixture
 def make_executor(ray_address):
-    def make(*, ignore_head_node=False, **config):
-        return RayActorPoolExecutor({"address": ray_address, **config}, ignore_head_node=ignore_head_node)
+    def make(**config):
+        return RayActorPoolExecutor({"address": ray_address, **config})
 
     return make
 
@@ -60,6 +58,10 @@ def warnings_logged():
 
 def values(tasks):
     return [(task.task_id, getattr(task, "value", None) or getattr(task, "reason", None)) for task in tasks]
+
+
+def test_on_all_nodes_output_and_ledger_have_the_bytes_of_a_local_run(make_executor, tmp_path):
+    ExecutorSuite().test_output_and_ledger_have_the_bytes_of_a_local_run(make_executor(), tmp_path, 9_000)
 
 
 @pytest.mark.parametrize("fuse", [True, False])
@@ -87,17 +89,26 @@ def test_payloads_go_from_worker_to_worker_and_never_to_the_driver(make_executor
     assert [task.value for task in tasks] == list(range(20))
 
 
-def test_three_segments_share_one_core_without_a_deadlock(make_executor, tmp_path):
+def test_three_segments_share_one_core_without_a_deadlock_and_say_how_far_they_are(ray_address, tmp_path):
     log = tmp_path / "log"
-    stages = [Stage("first", log), Stage("second", log), Stage("third", log)]
-    tasks = make_executor(fuse=False, ignore_head_node=True).execute(stages, numbers(*range(300)))
+    west = Resources(labels={"zone": "west"})
+    stages = [Stage(name, log).with_(resources=west) for name in ("first", "second", "third")]
+    executor = RayActorPoolExecutor({"address": ray_address, "fuse": False}, progress_interval=0.05)
+    lines = []
+    sink = logger.add(lambda message: lines.append(message.record["message"]), level="INFO")
+    try:
+        tasks = executor.execute(stages, numbers(*range(300)))
+    finally:
+        logger.remove(sink)
+    told = {line.partition(":")[0] for line in lines if re.search(r": \d+ units done, \d+ queued, \d workers", line)}
+    assert told == {"first", "second", "third"}
     assert [task.value for task in tasks] == list(range(300))
     assert len({line[2] for line in lines_of(log)}) == 1
 
 
 def test_more_workers_than_fit_are_capped_with_a_warning(make_executor, warnings_logged):
     assert len(make_executor(num_workers=5).execute([AddOne()], numbers(*range(4)))) == 4
-    assert "add_one: executor.num_workers=5, but only 2 workers fit the cluster" in warnings_logged
+    assert "add_one: executor.num_workers=5, but only 3 workers fit the cluster" in warnings_logged
 
 
 def test_a_worker_is_replaced_after_its_calls(make_executor):
@@ -109,6 +120,12 @@ def test_a_worker_is_replaced_after_its_calls(make_executor):
 def test_a_worker_is_replaced_when_it_has_grown_too_large(make_executor):
     tasks = make_executor(max_worker_rss_gb=0.001, num_workers=1).execute([Pid("pid")], numbers(*range(4)))
     assert len({task.value for task in tasks}) >= 2
+
+
+def test_what_a_stage_cannot_take_once_is_tried_once_more(make_executor, tmp_path):
+    tasks = make_executor(num_workers=2).execute([FailOnce(tmp_path)], numbers(*range(6)))
+    assert [(task.task_id, task.value) for task in tasks] == [(f"{value}_0", value) for value in range(6)]
+    assert len(list(tmp_path.iterdir())) == 1
 
 
 def test_a_killed_worker_is_replaced_and_its_unit_done_again(make_executor, tmp_path):
@@ -152,7 +169,7 @@ def test_waiting_for_resources_that_somebody_else_has_ends_with_the_reason(sessi
         def here(self):
             return True
 
-    others = [Somebody.remote(), Somebody.remote()]
+    others = [Somebody.remote() for _ in range(3)]
     assert all(session.get([other.here.remote() for other in others], timeout=60))
     with pytest.raises(ExecutorError, match=r"no worker could be started within executor.resource_timeout_s=3.*free"):
         RayActorPoolExecutor({"resource_timeout_s": 3}).execute([AddOne()], numbers(1))
@@ -166,7 +183,9 @@ def test_a_session_of_the_user_lives_on_with_its_actor_and_nothing_of_ours_is_le
 
     counter = Counter.options(name="counter", lifetime="detached").remote()
     try:
-        assert len(RayActorPoolExecutor({"num_workers": 1}).execute([AddOne()], numbers(1, 2))) == 2
+        runs = [RayActorPoolExecutor({"num_workers": 1}).execute([ActorName("who")], numbers(1)) for _ in range(2)]
+        assert [re.fullmatch(r"curator-[0-9a-f]{8}-who-1", task.value) is not None for (task,) in runs] == [True, True]
+        assert runs[0][0].value != runs[1][0].value
         with pytest.raises(StageError, match="cannot take"):
             RayActorPoolExecutor().execute([FailOn(2)], numbers(1, 2))
         assert session.get(session.get_actor("counter").count.remote(), timeout=30) == 7
@@ -196,11 +215,20 @@ def test_two_runs_share_a_cluster(make_executor, ray_address):
         other.kill()
 
 
-def test_the_environment_of_a_stage_is_merged_over_that_of_the_job(make_executor):
+@pytest.mark.parametrize("kind", [RayActorPoolExecutor, RayDataExecutor])
+def test_the_environment_of_a_stage_is_merged_over_that_of_the_job_for_workers_and_ranks(ray_address, kind):
+    pytest.importorskip("torch", reason="ranks on Ray need 'pip install curator[collective]'")
     job = {"env_vars": {"CURATOR_TEST_A": "job", "CURATOR_TEST_B": "job"}}
     stage = Environment("stage").with_(runtime_env={"env_vars": {"CURATOR_TEST_B": "stage"}})
-    (task,) = make_executor(runtime_env=job).execute([stage], numbers(1))
-    assert task.value == ["job", "stage"]
+    rank = EnvironmentOfRank().with_(num_ranks=1, runtime_env={"env_vars": {"CURATOR_TEST_B": "rank"}})
+    (task,) = kind({"address": ray_address, "runtime_env": job}).execute([stage, rank], numbers(1))
+    assert task.value == ["job", "stage", "job", "rank"]
+
+
+def test_an_environment_that_no_node_can_make_ends_the_run_with_the_reason(make_executor):
+    stage = AddOne().with_(runtime_env={"conda": "no-such-environment"})
+    with pytest.raises(ExecutorError, match=r"(?s)add_one: a worker could not be started: .*conda"):
+        make_executor().execute([stage], numbers(1))
 
 
 def test_an_address_without_a_cluster_is_an_error_that_names_it():

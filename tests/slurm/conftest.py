@@ -69,9 +69,11 @@ def folder(slurm):
 @pytest.fixture
 def local_output(folder, slurm):
     """What one process makes of the input, which is what everything else is compared with."""
-    curator(slurm, folder, "input_path=in", "output_path=local")
+    curator(slurm, folder, "input_path=in", "output_path=local", EXACT)
     return data_files(folder / "local")
 
+
+EXACT = "stages=[read,exact,write]"
 
 SLOW_STAGE = """
 import os

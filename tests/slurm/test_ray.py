@@ -5,7 +5,7 @@ import signal
 
 import pytest
 
-from tests.slurm.conftest import ROOT, SLOWLY, data_files, wait_for_file
+from tests.slurm.conftest import EXACT, ROOT, SLOWLY, data_files, wait_for_file
 
 SCRIPT = ROOT / "scripts" / "slurm" / "ray.sbatch"
 OPTIONS = ("--nodes=2", "--cpus-per-task=1", "--mem-per-cpu=1000M", "--time=10", "--gpus-per-node=1")
@@ -35,7 +35,7 @@ def assert_nothing_is_left(slurm, job):
 
 
 def test_a_run_over_two_nodes_has_the_bytes_of_one_process_and_leaves_nothing(slurm, folder, submit, local_output):
-    job = submit("input_path=in", "output_path=out")
+    job = submit("input_path=in", "output_path=out", EXACT)
     assert slurm.wait_for_end(job) == ("COMPLETED", 0)
     assert data_files(folder / "out") == local_output
     assert_nothing_is_left(slurm, job)
