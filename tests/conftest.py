@@ -2,17 +2,29 @@
 
 import json
 import os
+import signal
 from pathlib import Path
 
 import pytest
 
 _ROOT = Path(__file__).resolve().parent.parent
 
+# A shell that starts the tests in the background has them, and all that they start, ignore Ctrl-C.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items):
-    """Files that start clusters come first, so that no process of ``scripts/test`` ends long after the others."""
+    """Files that start clusters come first, so that no process of ``scripts/test`` ends long after the others.
+
+    On a machine that is too busy, a raylet or a SLURM daemon may not start in the time that they give themselves: what
+    needs one is tried once more, and the summary names it (``rerun``).
+    """
     first = {}
+    for item in items:
+        if item.get_closest_marker("ray") or item.get_closest_marker("slurm"):
+            item.add_marker(pytest.mark.flaky(reruns=1))
     for item in items:
         rank = next((rank for rank, name in enumerate(("slurm", "ray")) if item.get_closest_marker(name)), 2)
         first[item.path] = min(rank, first.get(item.path, 2))

@@ -171,7 +171,13 @@ def test_a_plan_is_printed_and_leaves_nothing_behind(curator, documents):
 
 
 def test_a_plan_can_be_read_by_a_machine(curator, documents):
-    words = ("mode=plan", "plan_format=json", "executor=ray_actor_pool", "+runtime_env.env_vars.A=hidden")
+    words = (
+        "stages=[read,exact,write]",
+        "mode=plan",
+        "plan_format=json",
+        "executor=ray_actor_pool",
+        "+runtime_env.env_vars.A=hidden",
+    )
     result = curator(f"input_path={documents}", "output_path=out", *words)
     plan = json.loads(result.stdout)
     size = (curator.folder / documents).stat().st_size

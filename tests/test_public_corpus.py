@@ -10,6 +10,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
@@ -29,6 +30,7 @@ pytestmark = [pytest.mark.corpora, pytest.mark.slow]
 OF_THE_RUN = {"_curator/run.json", "_curator/report.txt", "_curator/SUCCESS.json"}
 
 # The truth knows no documents without text apart: equal is equal.
+EXACT = "stages=[read,exact,write]"
 MATCH_EMPTY = "stages.exact.empty_text=match"
 
 
@@ -85,10 +87,10 @@ def deduplicate(public, tmp_path_factory):
 
 
 RUNS = {
-    "local": (MATCH_EMPTY,),
-    "ray_actor_pool": (MATCH_EMPTY, "executor=ray_actor_pool", "executor.num_workers=2"),
+    "local": (EXACT, MATCH_EMPTY),
+    "ray_actor_pool": (EXACT, MATCH_EMPTY, "executor=ray_actor_pool", "executor.num_workers=2"),
     "default": (),
-    "normalised": (MATCH_EMPTY, "stages.exact.case=lower", "stages.exact.white_space=collapse"),
+    "normalised": (EXACT, MATCH_EMPTY, "stages.exact.case=lower", "stages.exact.white_space=collapse"),
 }
 EVERY_RUN = [pytest.param(name, marks=[pytest.mark.ray] if "ray" in name else []) for name in RUNS]
 
@@ -104,8 +106,8 @@ def redundant(public, kind):
     return lost
 
 
-def removed(output):
-    ledger = read_accounts(output, "ledger")
+def removed(output, stage="exact"):
+    ledger = read_accounts(output, "ledger").filter(pc.field("stage") == stage)
     ids, kept = ledger["id"].to_pylist(), ledger["kept_id"].to_pylist()
     assert len(set(ids)) == len(ids)
     return dict(zip(ids, kept, strict=True))
@@ -137,6 +139,7 @@ def test_by_default_documents_without_text_are_no_group(public, deduplicate):
     without_text = {identifier for identifier, text in public.records if not text}
     lost = redundant(public, "raw")
     assert removed(deduplicate()) == {gone: kept for gone, kept in lost.items() if gone not in without_text}
+    assert len(removed(deduplicate(), stage="fuzzy")) > 500
 
 
 def test_removed_are_exactly_the_normalised_duplicates(public, deduplicate):
