@@ -4,6 +4,8 @@ import logging
 import threading
 from contextlib import contextmanager
 
+import pytest
+
 HEALTH = {
     "health_check_initial_delay_ms": 0,
     "health_check_period_ms": 500,
@@ -17,6 +19,18 @@ ZONES = (
     {"num_gpus": 2, "labels": {"ray.io/node-type": "worker", "zone": "west"}},
 )
 """Two nodes with labels and pretended GPUs."""
+
+
+@contextmanager
+def loopback_only():
+    """Ray takes this machine's outer address otherwise, for the variable is read when Ray is imported."""
+    from ray._private import ray_constants
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
+        patch.setenv("RAY_prestart_worker_first_driver", "0")
+        patch.setattr(ray_constants, "ENABLE_RAY_CLUSTER", False)
+        yield
 
 
 class Raylets:

@@ -2,17 +2,12 @@
 
 import pytest
 
-from tests.raylets import raylets
+from tests.raylets import loopback_only, raylets
 
 
 @pytest.fixture(scope="package")
 def loopback():
-    """Ray takes this machine's outer address otherwise, for the variable is read when Ray is imported."""
-    from ray._private import ray_constants
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
-        patch.setattr(ray_constants, "ENABLE_RAY_CLUSTER", False)
+    with loopback_only():
         yield
 
 

@@ -5,24 +5,15 @@ import time
 
 import pytest
 
+from tests.raylets import HEALTH, loopback_only
+
 NODE = {"num_cpus": 4, "num_gpus": 4, "object_store_memory": 80_000_000}
-SYSTEM = {
-    "health_check_initial_delay_ms": 0,
-    "health_check_period_ms": 500,
-    "health_check_timeout_ms": 500,
-    "health_check_failure_threshold": 3,
-    "prestart_worker_first_driver": False,
-}
+SYSTEM = {**HEALTH, "prestart_worker_first_driver": False}
 
 
 @pytest.fixture(scope="package")
 def loopback():
-    """Ray takes this machine's outer address otherwise, for the variable is read when Ray is imported."""
-    from ray._private import ray_constants
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
-        patch.setattr(ray_constants, "ENABLE_RAY_CLUSTER", False)
+    with loopback_only():
         yield
 
 

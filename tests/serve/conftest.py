@@ -9,29 +9,18 @@ from pathlib import Path
 import pytest
 
 from curator.serve.settings import ReplicaSettings
+from tests.raylets import HEALTH, loopback_only
 
 OURS = "CURATOR_TESTS_PROCESS"
 """Inherited by everything that this process starts, clusters included."""
 os.environ[OURS] = str(os.getpid())
 STUB = str(Path(__file__).with_name("stub_server.py"))
-QUICK_TO_NOTICE = {
-    "health_check_initial_delay_ms": 0,
-    "health_check_period_ms": 500,
-    "health_check_timeout_ms": 500,
-    "health_check_failure_threshold": 3,
-}
 NODE = {"num_cpus": 4, "object_store_memory": 80_000_000}
 
 
 @pytest.fixture(scope="package")
 def loopback():
-    """Ray takes this machine's outer address otherwise, for the variable is read when Ray is imported."""
-    from ray._private import ray_constants
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
-        patch.setenv("RAY_prestart_worker_first_driver", "0")
-        patch.setattr(ray_constants, "ENABLE_RAY_CLUSTER", False)
+    with loopback_only():
         yield
 
 
@@ -39,7 +28,7 @@ def loopback():
 def cluster(loopback):
     from ray.cluster_utils import Cluster
 
-    head = {**NODE, "include_dashboard": False, "_system_config": QUICK_TO_NOTICE}
+    head = {**NODE, "include_dashboard": False, "_system_config": HEALTH}
     cluster = Cluster(initialize_head=True, head_node_args=head)
     try:
         for _ in range(2):
