@@ -7,12 +7,17 @@ nothing. With case ``lower``, the words of a text are those of ``text.lower().sp
 
 The hash is exact arithmetic modulo 2**64, the same on every machine; ``SHINGLE_VERSION`` names this definition:
 
-* A word of ``m`` bytes of UTF-8, in little-endian words ``c[0], c[1], ...`` of 8 bytes, the last one padded with zeros:
-  ``h = fold(m * LENGTH + c[0] * FIRST + c[1] * SECOND)``, then ``h = fold(h + c[i] * FIRST)`` for each further one,
-  where ``fold(x) = (x ^ x >> 32) * WORD``. A character is its code point.
-* A window of ``n`` units ``u``: ``mix(n * COUNT + sum(u[i] * WINDOW ** (n - 1 - i)))``, where ``mix`` is the finaliser
-  of SplitMix64, and 2**64 - 1 becomes 2**64 - 2. A text with fewer than ``n`` units is one window of them all; a text
-  without any has no shingles.
+* A word of ``m`` bytes of UTF-8, in little-endian words of 8 bytes: ``h = fold(m * LENGTH + last * FIRST + first *
+  SECOND)`` of the last and the first 8 bytes, where ``fold(x) = (x ^ x >> 32) * WORD``; with 8 bytes or fewer, these
+  are the last ones, and the first are 0. Then ``h = fold(h + c * FIRST)`` for each 8 bytes ``c`` from the ninth on that
+  begin before the last ones.
+* A window of ``n`` words ``h``: ``mix(n * COUNT + sum(h[i] * WINDOW ** (n - 1 - i)))``, where ``mix`` is the finaliser
+  of SplitMix64.
+* A window of characters, ``m`` bytes of UTF-8, of which ``c[i]`` are 8 from byte ``8 * i`` on, or the last 8 where not
+  so many follow; a window of fewer is padded with zeros. ``x = m * LENGTH + sum(c[i] * FIRST ** i)``, ``y = (x ^ x >>
+  32) * SECOND``, and the hash is ``y ^ y >> 32``.
+* 2**64 - 1 becomes 2**64 - 2.
+* A text with fewer than ``n`` units is one window of them all; a text without any has no shingles.
 
 The constants are not secret. For texts that were not made to collide, two different shingles have equal hashes with a
 probability of about 2**-64, so two documents of a million shingles each share a wrong one once in 18 million pairs.
@@ -26,25 +31,29 @@ import numpy as np
 import numpy.typing as npt
 
 from curator.kernels.compile import kernel
-from curator.kernels.normalise import collapse_white_space
-from curator.kernels.unicode_tables import (
-    COUNT_LETTERS,
-    LOWER,
-    NO_PUNCTUATION,
-    ONE_SPACE,
-    SLACK,
-    decode,
-    fold,
+from curator.kernels.lanes import (
+    FINISH_FACTOR,
+    MIX_FACTORS,
+    MIX_SHIFTS,
+    POWER,
+    hash_windows,
+    mix_lanes,
+    multiply_add_lanes,
+    sum_suffixes,
 )
+from curator.kernels.normalise import collapse_white_space
+from curator.kernels.unicode_tables import COUNT_LETTERS, LOWER, NO_PUNCTUATION, ONE_SPACE, SLACK, fold
 from curator.kernels.vector import (
     address_of,
+    begin_mask,
+    count_bits,
     equal_mask,
     high_mask,
-    load_byte,
+    load_i64,
     load_u64,
     lowest_bit,
-    multiply_add_lanes,
     shift_right,
+    store_i64,
 )
 
 UNITS = ("word", "char", "auto")
@@ -57,17 +66,23 @@ BLOCK = 1024
 """Most shingles that ``next_shingles`` writes at once, so that what it works on stays in the first-level cache."""
 
 WORDS, _CHARACTERS, _AUTO = range(3)
+_BEFORE = 8
 _SPACE = 0x20
-_MOST_WORDS_IN_64_BYTES = 33
-_POSITION, _HELD, _START = range(3)
-STATE_FIELDS = 3
+_MOST_EDGES = 1024
+_POSITION, _HELD, _START, _EDGES = range(4)
+STATE_FIELDS = _EDGES + _MOST_EDGES + 1 + 64
+"""How far we are in the text; units held over; where a word, or the last window, begins or ends; edges of words."""
 
-_FIRST, _SECOND = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xC2B2AE3D27D4EB4F)
+_FIRST, _SECOND = np.uint64(POWER), np.uint64(FINISH_FACTOR)
 _LENGTH, _WORD = np.uint64(0x165667B19E3779F9), np.uint64(0xD6E8FEB86659FD93)
 _WINDOW, _COUNT = np.uint64(0x5851F42D4C957F2D), np.uint64(0xA0761D6478BD642F)
-_MIX_1, _MIX_2 = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
+_MIX_1, _MIX_2 = (np.uint64(factor) for factor in MIX_FACTORS)
+_SHIFT_1, _SHIFT_2, _SHIFT_3 = (np.uint64(distance) for distance in MIX_SHIFTS)
 _LARGEST = np.uint64(0xFFFFFFFFFFFFFFFE)
-_27, _30, _31, _32 = (np.uint64(distance) for distance in (27, 30, 31, 32))
+_32 = np.uint64(32)
+
+_POWERS = np.array([pow(POWER, power, 2**64) for power in range(LARGEST_SIZE // 2)], np.uint64)
+"""For each word of a window of characters, which have four bytes at most."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,8 +140,11 @@ class Shingling:
 
 @kernel
 def new_units() -> npt.NDArray[np.uint64]:
-    """Room for what ``next_shingles`` works on: the units, windows of some of them, and the last units of before."""
-    return np.empty((3, LARGEST_SIZE + BLOCK + 8), np.uint64)
+    """Room for what ``next_shingles`` works on: the units, windows of some of them, and the last units of before.
+
+    For characters, the first row has polynomials of all that follows each byte.
+    """
+    return np.empty((3, LARGEST_SIZE + BLOCK + 64), np.uint64)
 
 
 @kernel
@@ -135,7 +153,7 @@ def scratch_texts(offsets: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
     longest = np.int64(0)
     for index in range(len(offsets) - 1):
         longest = max(longest, offsets[index + 1] - offsets[index])
-    return np.empty((2, longest * 3 // 2 + SLACK), np.uint8)
+    return np.empty((2, _BEFORE + longest * 3 // 2 + SLACK), np.uint8)
 
 
 @kernel
@@ -156,7 +174,8 @@ def fold_document(
         Its address and length in bytes; 0 for words or 1 for characters; the size of its shingles.
     """
     kind, width = unit, size
-    folded, collapsed = address_of(scratch), address_of(scratch) + scratch.shape[1]
+    folded = address_of(scratch) + _BEFORE
+    collapsed = folded + scratch.shape[1]
     wanted = options | ONE_SPACE if kind == WORDS else options
     length, letters, spaceless = fold(base, begin, end, folded, properties, wanted)
     if kind == _AUTO:
@@ -190,7 +209,7 @@ def next_shingles(
     """Write the next hashes of a text, in the order of the text and repeated ones too.
 
     Args:
-        text: address of a normalised text, readable for 64 bytes beyond its end.
+        text: address of a normalised text, readable for 8 bytes before its beginning and 64 beyond its end.
         length: its bytes.
         kind: 0 for words, 1 for characters.
         size: units in a shingle.
@@ -201,13 +220,12 @@ def next_shingles(
     Returns:
         How many there are; 0 at the end of the text.
     """
+    if kind != WORDS:
+        return _next_character_windows(text, length, size, state, units, shingles)
     current, held = units[0], state[_HELD]
     for index in range(held):
         current[index] = units[2, index]
-    if kind == WORDS:
-        total = _next_words(text, length, held, state, current)
-    else:
-        total = _next_characters(text, length, held, state, current)
+    total = _next_words(text, length, held, state, current)
     if total == held:
         return 0
     kept = min(total, size - 1)
@@ -220,11 +238,10 @@ def next_shingles(
             hashed = hashed * _WINDOW + current[index]
         shingles[0] = min(mix(hashed + np.uint64(total) * _COUNT), _LARGEST)
         return 1
-    windows = _windows(units, total, size)
+    windows, target = address_of(_windows(units, total, size)), address_of(shingles)
     written = total - size + 1
-    mark = np.uint64(size) * _COUNT
-    for index in range(written):
-        shingles[index] = min(mix(windows[index] + mark), _LARGEST)
+    for offset in range(0, 8 * written, 64):
+        mix_lanes(windows, target, offset, np.uint64(size) * _COUNT)
     return written
 
 
@@ -255,56 +272,58 @@ def _windows(units: npt.NDArray[np.uint64], total: int, size: int) -> npt.NDArra
 @kernel
 def mix(word: np.uint64) -> np.uint64:
     """The finaliser of SplitMix64: a bijection that makes every bit depend on every other one."""
-    word = (word ^ (word >> _30)) * _MIX_1
-    word = (word ^ (word >> _27)) * _MIX_2
-    return word ^ (word >> _31)
+    word = (word ^ (word >> _SHIFT_1)) * _MIX_1
+    word = (word ^ (word >> _SHIFT_2)) * _MIX_2
+    return word ^ (word >> _SHIFT_3)
 
 
 @kernel
 def _next_words(text: int, length: int, count: int, state: npt.NDArray[np.int64], units: npt.NDArray[np.uint64]) -> int:
-    """Append hashes of words to ``count`` units, whole blocks of 64 bytes at a time, and return how many there are."""
-    position, start = state[_POSITION], state[_START]
-    limit = count + BLOCK - _MOST_WORDS_IN_64_BYTES
-    space_before = np.int64(start < 0)
-    while position <= length and count <= limit:
-        spaces = equal_mask(text, position, _SPACE)
-        if length - position < 64:
-            spaces |= -1 << (length - position)
-        edges = spaces ^ ((spaces << 1) | space_before)
-        ends, starts = edges & spaces, edges & ~spaces
-        if space_before:
-            start = position + lowest_bit(starts)
-            starts &= starts - 1
-        while ends:
-            units[count] = _word_hash(text, start, position + lowest_bit(ends) - start)
+    """Append hashes of words to ``count`` units, whole blocks of 64 bytes at a time, and return how many there are.
+
+    First all edges are found, in turn where a word begins and where it ends; so that the processor, which is bad at
+    guessing how many words a block has, must guess once for many blocks.
+    """
+    position, edges = state[_POSITION], address_of(state) + 8 * _EDGES
+    limit = count + BLOCK
+    while position <= length and limit - count > 32:
+        found, space_before = np.int64(0), np.int64(1)
+        if state[_START] >= 0:
+            store_i64(edges, 0, state[_START])
+            found, space_before = np.int64(1), np.int64(0)
+        most = min(_MOST_EDGES, 2 * (limit - count) - 64)
+        while position <= length and found <= most:
+            spaces = equal_mask(text, position, _SPACE)
+            if length - position < 64:
+                spaces |= -1 << (length - position)
+            turns = spaces ^ ((spaces << 1) | space_before)
+            space_before = shift_right(spaces, 63)
+            following = found + count_bits(turns)
+            while found < following:
+                for index in range(8):
+                    store_i64(edges, 8 * (found + index), position + lowest_bit(turns))
+                    turns &= turns - 1
+                found += 8
+            found = following
+            position += 64
+        for edge in range(edges, edges + 8 * (found - 1), 16):
+            units[count] = _word_hash(text, load_i64(edge, 0), load_i64(edge, 8))
             count += 1
-            ends &= ends - 1
-            start = position + lowest_bit(starts)
-            starts &= starts - 1
-        space_before = shift_right(spaces, 63)
-        position += 64
-    state[_POSITION], state[_START] = position, -1 if space_before else start
+        state[_START] = load_i64(edges, 8 * (found - 1)) if found & 1 else -1
+    state[_POSITION] = position
     return count
 
 
 @kernel
-def _word_hash(text: int, start: int, length: int) -> np.uint64:
-    total = np.uint64(length) * _LENGTH
-    if length <= 8:
-        return _fold(total + _leading_bytes(text, start, length) * _FIRST)
-    total += load_u64(text, start) * _FIRST
-    if length <= 16:
-        return _fold(total + _leading_bytes(text, start + 8, length - 8) * _SECOND)
-    hashed = _fold(total + load_u64(text, start + 8) * _SECOND)
-    for offset in range(16, length, 8):
-        hashed = _fold(hashed + _leading_bytes(text, start + offset, min(length - offset, 8)) * _FIRST)
+def _word_hash(text: int, begin: int, end: int) -> np.uint64:
+    length = end - begin
+    last = load_u64(text, end - 8) >> np.uint64(max(64 - 8 * length, 0))
+    first = load_u64(text, begin) & np.uint64(-np.int64(length > 8))
+    hashed = _fold(np.uint64(length) * _LENGTH + last * _FIRST + first * _SECOND)
+    if length > 16:
+        for position in range(begin + 8, end - 8, 8):
+            hashed = _fold(hashed + load_u64(text, position) * _FIRST)
     return hashed
-
-
-@kernel
-def _leading_bytes(text: int, start: int, count: int) -> np.uint64:
-    """One to eight bytes, little endian."""
-    return load_u64(text, start) & np.uint64(shift_right(-1, 64 - 8 * count))
 
 
 @kernel
@@ -313,21 +332,99 @@ def _fold(word: np.uint64) -> np.uint64:
 
 
 @kernel
-def _next_characters(
-    text: int, length: int, count: int, state: npt.NDArray[np.int64], units: npt.NDArray[np.uint64]
+def _next_character_windows(
+    text: int,
+    length: int,
+    size: int,
+    state: npt.NDArray[np.int64],
+    units: npt.NDArray[np.uint64],
+    shingles: npt.NDArray[np.uint64],
 ) -> int:
-    """Append code points to ``count`` units, and return how many there are."""
-    position, limit = state[_POSITION], count + BLOCK
-    while position < length and count < limit:
-        plain = min(lowest_bit(high_mask(text, position)), length - position, limit - count)
-        for offset in range(plain):
-            units[count + offset] = np.uint64(load_byte(text, position + offset))
-        position += plain
-        count += plain
-        while position < length and count < limit and load_byte(text, position) >= 0x80:
-            point, consumed = decode(text, position)
-            units[count] = np.uint64(point)
-            count += 1
-            position += consumed
-    state[_POSITION] = position
-    return count
+    """Write the hashes of the next windows; those of ASCII alone, which are all as long as each other, by eights."""
+    position = state[_POSITION]
+    if position >= length:
+        return 0
+    here, left = text + position, length - position
+    reach = min(left, units.shape[1] - 64)
+    suffixes, begins = address_of(units[0]), address_of(units[1])
+    sum_suffixes(here, (reach + 7) >> 3, suffixes)
+    plain = _is_plain(here, reach)
+    found = reach if plain else _find_begins(here, reach, begins)
+    if reach == left:
+        store_i64(begins, 8 * found, reach)
+        found += 1
+    windows = min(found - size, BLOCK)
+    if windows < 1:  # a text that is shorter than one window
+        shingles[0] = _window_hash(here, 0, reach, suffixes)
+        state[_POSITION] += reach
+        return 1
+    further, power, start = (size - 1) >> 3, _POWERS[(size - 1) >> 3], np.uint64(size) * _LENGTH
+    written, ending, mask = np.int64(0), max(size - 8, 0), _mask(size)
+    if plain:
+        for index in range(0, windows, 8):
+            output = address_of(shingles) + 8 * index
+            hash_windows(suffixes + 8 * index, here + index, output, 8 * further, ending, mask, power, start)
+        written += windows
+    while written < windows:
+        begin, end = load_i64(begins, 8 * written), load_i64(begins, 8 * (written + size))
+        if end - begin != size:
+            shingles[written] = _window_hash(here, begin, end, suffixes)
+            written += 1
+            continue
+        run = min(1 + lowest_bit(high_mask(here, end)), windows - written)
+        for index in range(0, run, 8):
+            offset, output = begin + index, address_of(shingles) + 8 * (written + index)
+            hash_windows(suffixes + 8 * offset, here + offset, output, 8 * further, ending, mask, power, start)
+        written += run
+    done = reach == left and windows == found - size
+    following = windows if plain else load_i64(begins, 8 * windows)
+    state[_POSITION] = length if done else position + following
+    return windows
+
+
+@kernel
+def _is_plain(text: int, length: int) -> bool:
+    """Whether all characters are ASCII."""
+    offset = 0
+    while offset < length and lowest_bit(high_mask(text, offset)) >= min(length - offset, 64):
+        offset += 64
+    return offset >= length
+
+
+@kernel
+def _find_begins(text: int, length: int, begins: int) -> int:
+    """Write where the characters begin, and return how many there are."""
+    found = int(np.int64(0))
+    for offset in range(0, length, 64):
+        inside = -1 if length - offset >= 64 else (1 << (length - offset)) - 1
+        if high_mask(text, offset) & inside == 0:
+            for index in range(64):
+                store_i64(begins, 8 * (found + index), offset + index)
+            found += count_bits(inside)
+            continue
+        mask = begin_mask(text, offset) & inside
+        following = found + count_bits(mask)
+        while found < following:
+            for index in range(8):
+                store_i64(begins, 8 * (found + index), offset + lowest_bit(mask))
+                mask &= mask - 1
+            found += 8
+        found = following
+    return found
+
+
+@kernel
+def _window_hash(text: int, begin: int, end: int, suffixes: int) -> np.uint64:
+    length = end - begin
+    further = (length - 1) >> 3
+    last = load_u64(text, end - 8) if length >= 8 else load_u64(text, begin) & _mask(length)
+    rest = last - load_u64(suffixes, 8 * begin + 64 * further)
+    total = load_u64(suffixes, 8 * begin) + rest * _POWERS[further] + np.uint64(length) * _LENGTH
+    total = (total ^ (total >> _32)) * _SECOND
+    return min(total ^ (total >> _32), _LARGEST)
+
+
+@kernel
+def _mask(length: int) -> np.uint64:
+    """Which of eight bytes belong to a window of 1 byte or more."""
+    return np.uint64(shift_right(-1, max(64 - 8 * length, 0)))

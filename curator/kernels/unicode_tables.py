@@ -21,15 +21,15 @@ from curator.kernels.json_strings import store_utf8
 from curator.kernels.vector import (
     address_of,
     between_mask,
+    changing_lead_mask,
     copy_folded_block,
     count_bits,
     high_mask,
+    lead_mask,
     load_byte,
-    load_i64,
     lowest_bit,
     read_only,
     store_byte,
-    store_i64,
 )
 
 WHITE_SPACE, PUNCTUATION, CASED, CASE_IGNORABLE, LETTER, SPACELESS = 1, 2, 4, 8, 16, 32
@@ -167,32 +167,44 @@ def fold(
     to_space = (WHITE_SPACE if options & ONE_SPACE else 0) | (PUNCTUATION if options & NO_PUNCTUATION else 0)
     position, written, letters, spaceless = begin, 0, 0, 0
     while position < end:
-        plain = min(lowest_bit(high_mask(base, position)), end - position)
         copy_folded_block(base, position, target, written, lower, one_space)
+        taken = min(end - position, 64)
+        high = high_mask(base, position)
+        leads = high
+        if high:
+            leads = changing_lead_mask(base, position) if options <= LOWER | ONE_SPACE else lead_mask(base, position)
+        if taken < 64:
+            leads &= (1 << taken) - 1
+        consumed, produced = taken, taken
+        # What is not ASCII was copied as it is: only the few code points that become others are written again.
+        while leads:
+            offset = lowest_bit(leads)
+            leads &= leads - 1
+            point, length = decode(base, position + offset)
+            if offset and offset + length > 64:
+                consumed, produced = offset, offset
+                break
+            entry = int(table[np.int64(table[point >> _BLOCK_BITS]) + (point & (_BLOCK - 1))])
+            letters += (entry & LETTER) >> 4
+            spaceless += (entry & SPACELESS) >> 5
+            if entry & to_space:
+                store_byte(target, written + offset, 0x20)
+                consumed, produced = offset + length, offset + 1
+                break
+            if lower and (entry >> _FLAG_BITS or point == _I_WITH_DOT):
+                after = _store_lower(base, begin, position + offset, end, target, written + offset, table, point, entry)
+                if after != written + offset + length:
+                    consumed, produced = offset + length, after - written
+                    break
         if options > LOWER | ONE_SPACE:
-            inside = -1 if plain == 64 else (1 << plain) - 1
+            inside = ~high if consumed >= 64 else ~high & ((1 << consumed) - 1)
             if options & COUNT_LETTERS:
                 capitals = between_mask(base, position, 0x41, 0x5A)
                 letters += count_bits((capitals | between_mask(base, position, 0x61, 0x7A)) & inside)
             if options & NO_PUNCTUATION:
                 _blank_punctuation(base, position, target, written, inside)
-        position += plain
-        written += plain
-        while position < end and load_byte(base, position) >= 0x80:
-            point, length = decode(base, position)
-            entry = int(table[np.int64(table[point >> _BLOCK_BITS]) + (point & (_BLOCK - 1))])
-            if entry & LETTER:
-                letters += 1
-                spaceless += (entry & SPACELESS) >> 5
-            if entry & to_space:
-                store_byte(target, written, 0x20)
-                written += 1
-            elif lower and (entry >> _FLAG_BITS or point == _I_WITH_DOT):
-                written = _store_lower(base, begin, position, end, target, written, table, point, entry)
-            else:
-                store_i64(target, written, load_i64(base, position))
-                written += length
-            position += length
+        position += consumed
+        written += produced
     return written, letters, spaceless
 
 

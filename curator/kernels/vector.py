@@ -23,8 +23,7 @@ PADDING = 64
 """Bytes that must be readable (inputs) or writable (outputs) beyond the last used one."""
 
 _BLOCK = ir.VectorType(ir.IntType(8), 64)
-_LANES = ir.VectorType(ir.IntType(64), 8)
-_I64 = ir.IntType(64)
+WORD = ir.IntType(64)
 _I128 = ir.IntType(128)
 
 _TWO_WORDS = types.UniTuple(types.uint64, 2)  # type: ignore[no-untyped-call]
@@ -102,11 +101,13 @@ def _pointer(builder: ir.IRBuilder, base: ir.Value, offset: ir.Value, pointee: i
     return builder.inttoptr(builder.add(base, offset), pointee.as_pointer())
 
 
-def _load(builder: ir.IRBuilder, base: ir.Value, offset: ir.Value, loaded: ir.Type) -> ir.Value:
+def emit_load(builder: ir.IRBuilder, base: ir.Value, offset: ir.Value, loaded: ir.Type) -> ir.Value:
+    """Emit an unaligned load."""
     return builder.load(_pointer(builder, base, offset, loaded), align=1)
 
 
-def _store(builder: ir.IRBuilder, value: ir.Value, base: ir.Value, offset: ir.Value) -> None:
+def emit_store(builder: ir.IRBuilder, value: ir.Value, base: ir.Value, offset: ir.Value) -> None:
+    """Emit an unaligned store."""
     builder.store(value, _pointer(builder, base, offset, value.type), align=1)
 
 
@@ -122,7 +123,7 @@ def _splat(builder: ir.IRBuilder, value: ir.Value) -> ir.Value:
 
 
 def _mask(builder: ir.IRBuilder, condition: ir.Value) -> ir.Value:
-    return builder.bitcast(condition, _I64)
+    return builder.bitcast(condition, WORD)
 
 
 def _is_white_space(builder: ir.IRBuilder, block: ir.Value) -> ir.Value:
@@ -132,7 +133,7 @@ def _is_white_space(builder: ir.IRBuilder, block: ir.Value) -> ir.Value:
     return builder.or_(controls, separators)
 
 
-def _instruction(result: types.Type, *parameters: types.Type) -> Callable[[Instruction], Instruction]:
+def instruction(result: types.Type, *parameters: types.Type) -> Callable[[Instruction], Instruction]:
     """Turn a function that emits IR for some values into an instruction that kernels can call."""
 
     def decorate(emit: Instruction) -> Instruction:
@@ -156,7 +157,7 @@ def _address_of(typing_context, array):  # type: ignore[no-untyped-def]  # noqa:
 
     def generate(context, builder, signature, values):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
         view = context.make_array(signature.args[0])(context, builder, values[0])
-        return builder.ptrtoint(view.data, _I64)
+        return builder.ptrtoint(view.data, WORD)
 
     return types.int64(array), generate
 
@@ -164,60 +165,101 @@ def _address_of(typing_context, array):  # type: ignore[no-untyped-def]  # noqa:
 address_of: Instruction = intrinsic(_address_of)
 
 
-@_instruction(types.int64, types.int64, types.int64, types.int64)
+@instruction(types.int64, types.int64, types.int64, types.int64)
 def equal_mask(builder: ir.IRBuilder, base: ir.Value, offset: ir.Value, byte: ir.Value) -> ir.Value:
     """Which bytes of a block equal ``byte``."""
-    block = _load(builder, base, offset, _BLOCK)
+    block = emit_load(builder, base, offset, _BLOCK)
     return _mask(builder, builder.icmp_unsigned("==", block, _splat(builder, byte)))
 
 
-@_instruction(types.int64, types.int64, types.int64, types.int64, types.int64)
+@instruction(types.int64, types.int64, types.int64, types.int64, types.int64)
 def between_mask(builder: ir.IRBuilder, base: ir.Value, offset: ir.Value, first: ir.Value, last: ir.Value) -> ir.Value:
     """Which bytes of a block are in ``first ... last``, both included."""
-    block = _load(builder, base, offset, _BLOCK)
+    block = emit_load(builder, base, offset, _BLOCK)
     distance = builder.sub(block, _splat(builder, first))
     return _mask(builder, builder.icmp_unsigned("<=", distance, _splat(builder, builder.sub(last, first))))
 
 
-@_instruction(types.int64, types.int64, types.int64)
+@instruction(types.int64, types.int64, types.int64)
 def high_mask(builder: ir.IRBuilder, base: ir.Value, offset: ir.Value) -> ir.Value:
     """Which bytes of a block are not ASCII."""
-    return _mask(builder, builder.icmp_signed("<", _load(builder, base, offset, _BLOCK), _all(0)))
+    return _mask(builder, builder.icmp_signed("<", emit_load(builder, base, offset, _BLOCK), _all(0)))
 
 
-@_instruction(types.int64, types.int64, types.int64)
+@instruction(types.int64, types.int64, types.int64)
+def begin_mask(builder: ir.IRBuilder, base: ir.Value, offset: ir.Value) -> ir.Value:
+    """Where code points begin: bytes that continue none."""
+    return _mask(builder, builder.icmp_signed(">=", emit_load(builder, base, offset, _BLOCK), _all(0xC0)))
+
+
+@instruction(types.int64, types.int64, types.int64)
+def lead_mask(builder: ir.IRBuilder, base: ir.Value, offset: ir.Value) -> ir.Value:
+    """Where code points begin that are not ASCII: bytes of 0xc0 and more."""
+    return _mask(builder, builder.icmp_unsigned(">=", emit_load(builder, base, offset, _BLOCK), _all(0xC0)))
+
+
+_UNCHANGED_LEADS = ((0xD7, 0xE0), (0xE4, 0xE9), (0xEB, 0xED))
+_UNCHANGED_PAIRS = (
+    (0xC3, 0x9F, 0xBF),
+    (0xCE, 0xAC, 0xBF),
+    (0xCF, 0x80, 0x8E),
+    (0xD0, 0xB0, 0xBF),
+    (0xD1, 0x80, 0x9F),
+    (0xE3, 0x81, 0xBF),
+)
+
+
+@instruction(types.int64, types.int64, types.int64)
+def changing_lead_mask(builder: ir.IRBuilder, base: ir.Value, offset: ir.Value) -> ir.Value:
+    """``lead_mask`` without most of the code points that have no lower case of their own and are no white space."""
+    block = emit_load(builder, base, offset, _BLOCK)
+    following = emit_load(builder, base, builder.add(offset, ir.Constant(WORD, 1)), _BLOCK)
+
+    def between(values: ir.Value, first: int, last: int) -> ir.Value:
+        return builder.icmp_unsigned("<=", builder.sub(values, _all(first)), _all(last - first))
+
+    unchanged = between(block, 0, 0xBF)
+    for first, last in _UNCHANGED_LEADS:
+        unchanged = builder.or_(unchanged, between(block, first, last))
+    for lead, first, last in _UNCHANGED_PAIRS:
+        pair = builder.and_(builder.icmp_unsigned("==", block, _all(lead)), between(following, first, last))
+        unchanged = builder.or_(unchanged, pair)
+    return _mask(builder, builder.not_(unchanged))
+
+
+@instruction(types.int64, types.int64, types.int64)
 def string_stop_mask(builder: ir.IRBuilder, base: ir.Value, offset: ir.Value) -> ir.Value:
     """Where a JSON string ends, escapes or breaks: quotes, backslashes and control characters."""
-    block = _load(builder, base, offset, _BLOCK)
+    block = emit_load(builder, base, offset, _BLOCK)
     quote = builder.icmp_unsigned("==", block, _all(0x22))
     backslash = builder.icmp_unsigned("==", block, _all(0x5C))
     control = builder.icmp_unsigned("<", block, _all(0x20))
     return _mask(builder, builder.or_(builder.or_(quote, backslash), control))
 
 
-@_instruction(types.int64, types.int64, types.int64)
+@instruction(types.int64, types.int64, types.int64)
 def string_end_mask(builder: ir.IRBuilder, base: ir.Value, offset: ir.Value) -> ir.Value:
     """Quotes and control characters: where a JSON string ends or breaks, unless they are escaped."""
-    block = _load(builder, base, offset, _BLOCK)
+    block = emit_load(builder, base, offset, _BLOCK)
     control = builder.icmp_unsigned("<", block, _all(0x20))
     return _mask(builder, builder.or_(builder.icmp_unsigned("==", block, _all(0x22)), control))
 
 
-@_instruction(types.int64, types.int64, types.int64)
+@instruction(types.int64, types.int64, types.int64)
 def short_escape_mask(builder: ir.IRBuilder, base: ir.Value, offset: ir.Value) -> ir.Value:
     """Bytes that JSON allows after a backslash, except the ``u``."""
-    block = _load(builder, base, offset, _BLOCK)
+    block = emit_load(builder, base, offset, _BLOCK)
     found = builder.icmp_unsigned("==", block, _all(0x22))
     for byte in b"\\/bfnrt":
         found = builder.or_(found, builder.icmp_unsigned("==", block, _all(byte)))
     return _mask(builder, found)
 
 
-@_instruction(types.int64, types.int64, types.int64)
+@instruction(types.int64, types.int64, types.int64)
 def misleading_mask(builder: ir.IRBuilder, base: ir.Value, offset: ir.Value) -> ir.Value:
     """Where UTF-8 would be overlong, a surrogate or too large, given that the byte after is a continuation."""
-    block = _load(builder, base, offset, _BLOCK)
-    following = _load(builder, base, builder.add(offset, ir.Constant(_I64, 1)), _BLOCK)
+    block = emit_load(builder, base, offset, _BLOCK)
+    following = emit_load(builder, base, builder.add(offset, ir.Constant(WORD, 1)), _BLOCK)
     found = None
     for lead, relation, limit in ((0xE0, "<", 0xA0), (0xED, ">=", 0xA0), (0xF0, "<", 0x90), (0xF4, ">=", 0x90)):
         is_lead = builder.icmp_unsigned("==", block, _all(lead))
@@ -226,22 +268,22 @@ def misleading_mask(builder: ir.IRBuilder, base: ir.Value, offset: ir.Value) -> 
     return _mask(builder, found)
 
 
-@_instruction(types.int64, types.int64, types.int64)
+@instruction(types.int64, types.int64, types.int64)
 def white_space_mask(builder: ir.IRBuilder, base: ir.Value, offset: ir.Value) -> ir.Value:
     """Which bytes of a block are ASCII white space for ``str.split``."""
-    return _mask(builder, _is_white_space(builder, _load(builder, base, offset, _BLOCK)))
+    return _mask(builder, _is_white_space(builder, emit_load(builder, base, offset, _BLOCK)))
 
 
-@_instruction(types.int64, types.int64, types.int64, types.int64, types.int64)
+@instruction(types.int64, types.int64, types.int64, types.int64, types.int64)
 def copy_block(
     builder: ir.IRBuilder, base: ir.Value, offset: ir.Value, target: ir.Value, target_offset: ir.Value
 ) -> ir.Value:
     """Copy one block; the result means nothing."""
-    _store(builder, _load(builder, base, offset, _BLOCK), target, target_offset)
+    emit_store(builder, emit_load(builder, base, offset, _BLOCK), target, target_offset)
     return offset
 
 
-@_instruction(types.int64, types.int64, types.int64, types.int64, types.int64, types.int64, types.int64)
+@instruction(types.int64, types.int64, types.int64, types.int64, types.int64, types.int64, types.int64)
 def copy_folded_block(
     builder: ir.IRBuilder,
     base: ir.Value,
@@ -252,127 +294,81 @@ def copy_folded_block(
     collapse: ir.Value,
 ) -> ir.Value:
     """Copy one block; with ``lower`` (0 or 1) A-Z become a-z, with ``collapse`` (0 or 1) white space becomes spaces."""
-    block = _load(builder, base, offset, _BLOCK)
+    block = emit_load(builder, base, offset, _BLOCK)
     is_upper = builder.icmp_unsigned("<", builder.sub(block, _all(0x41)), _all(26))
-    distance = _splat(builder, builder.shl(lower, ir.Constant(_I64, 5)))
+    distance = _splat(builder, builder.shl(lower, ir.Constant(WORD, 5)))
     lowered = builder.add(block, builder.select(is_upper, distance, _all(0)))
     wanted = builder.icmp_unsigned("!=", _splat(builder, collapse), _all(0))
     replaced = builder.and_(_is_white_space(builder, block), wanted)
-    _store(builder, builder.select(replaced, _all(0x20), lowered), target, target_offset)
+    emit_store(builder, builder.select(replaced, _all(0x20), lowered), target, target_offset)
     return offset
 
 
-@_instruction(types.int64, types.int64, types.int64)
+@instruction(types.int64, types.int64, types.int64)
 def load_byte(builder: ir.IRBuilder, base: ir.Value, offset: ir.Value) -> ir.Value:
     """One byte, as int64."""
-    return builder.zext(_load(builder, base, offset, ir.IntType(8)), _I64)
+    return builder.zext(emit_load(builder, base, offset, ir.IntType(8)), WORD)
 
 
-@_instruction(types.uint64, types.int64, types.int64)
+@instruction(types.uint64, types.int64, types.int64)
 def load_u32(builder: ir.IRBuilder, base: ir.Value, offset: ir.Value) -> ir.Value:
     """Four bytes, little endian, as uint64."""
-    return builder.zext(_load(builder, base, offset, ir.IntType(32)), _I64)
+    return builder.zext(emit_load(builder, base, offset, ir.IntType(32)), WORD)
 
 
-@_instruction(types.uint64, types.int64, types.int64)
+@instruction(types.uint64, types.int64, types.int64)
 def load_u64(builder: ir.IRBuilder, base: ir.Value, offset: ir.Value) -> ir.Value:
     """Eight bytes, little endian, as uint64."""
-    return _load(builder, base, offset, _I64)
+    return emit_load(builder, base, offset, WORD)
 
 
-@_instruction(types.int64, types.int64, types.int64)
+@instruction(types.int64, types.int64, types.int64)
 def load_i64(builder: ir.IRBuilder, base: ir.Value, offset: ir.Value) -> ir.Value:
     """Eight bytes, little endian, as int64."""
-    return _load(builder, base, offset, _I64)
+    return emit_load(builder, base, offset, WORD)
 
 
-@_instruction(types.int64, types.int64, types.int64, types.int64)
+@instruction(types.int64, types.int64, types.int64, types.int64)
 def store_i64(builder: ir.IRBuilder, base: ir.Value, offset: ir.Value, word: ir.Value) -> ir.Value:
     """Write eight bytes, little endian; the result is ``word``."""
-    _store(builder, word, base, offset)
+    emit_store(builder, word, base, offset)
     return word
 
 
-@_instruction(types.int64, types.int64, types.int64, types.int64)
+@instruction(types.int64, types.int64, types.int64, types.int64)
 def store_byte(builder: ir.IRBuilder, base: ir.Value, offset: ir.Value, byte: ir.Value) -> ir.Value:
     """Write the lowest eight bits of ``byte``, which is also the result."""
-    _store(builder, builder.trunc(byte, ir.IntType(8)), base, offset)
+    emit_store(builder, builder.trunc(byte, ir.IntType(8)), base, offset)
     return byte
 
 
-@_instruction(types.int64, types.int64)
+@instruction(types.int64, types.int64)
 def lowest_bit(builder: ir.IRBuilder, mask: ir.Value) -> ir.Value:
     """Position of the lowest set bit; 64 if there is none."""
     return builder.cttz(mask, ir.Constant(ir.IntType(1), 0))
 
 
-@_instruction(types.int64, types.int64)
+@instruction(types.int64, types.int64)
 def count_bits(builder: ir.IRBuilder, mask: ir.Value) -> ir.Value:
     """Number of set bits."""
     return builder.ctpop(mask)
 
 
-@_instruction(types.int64, types.int64, types.int64)
+@instruction(types.int64, types.int64, types.int64)
 def shift_right(builder: ir.IRBuilder, mask: ir.Value, distance: ir.Value) -> ir.Value:
     """Shift by 0 to 63 bits, filling with zeros."""
     return builder.lshr(mask, distance)
 
 
-@_instruction(types.uint64, types.uint64)
+@instruction(types.uint64, types.uint64)
 def swap_bytes(builder: ir.IRBuilder, word: ir.Value) -> ir.Value:
     """The eight bytes of a word in the other order."""
     return builder.bswap(word)
 
 
-@_instruction(_TWO_WORDS, types.uint64, types.uint64)
+@instruction(_TWO_WORDS, types.uint64, types.uint64)
 def multiply_wide(builder: ir.IRBuilder, left: ir.Value, right: ir.Value) -> ir.Value:
     """All 128 bits of a product: the high word, the low word."""
     product = builder.mul(builder.zext(left, _I128), builder.zext(right, _I128))
-    high = builder.trunc(builder.lshr(product, ir.Constant(_I128, 64)), _I64)
-    return cgutils.pack_array(builder, [high, builder.trunc(product, _I64)])  # type: ignore[no-untyped-call]
-
-
-@_instruction(types.int64, types.int64, types.int64, types.int64, types.int64, types.int64)
-def accumulate_stripes(
-    builder: ir.IRBuilder, lanes: ir.Value, base: ir.Value, offset: ir.Value, secret: ir.Value, count: ir.Value
-) -> ir.Value:
-    """Mix ``count`` blocks into the eight XXH3 accumulators at ``lanes``; the secret moves on by 8 bytes each."""
-    zero = ir.Constant(_I64, 0)
-    low_half = ir.Constant(_LANES, [0xFFFFFFFF] * 8)
-    neighbours = ir.Constant(ir.VectorType(ir.IntType(32), 8), [1, 0, 3, 2, 5, 4, 7, 6])
-    running = builder.alloca(_LANES)
-    builder.store(_load(builder, lanes, zero, _LANES), running)
-    with cgutils.for_range(builder, count) as loop:
-        data = _load(builder, base, builder.add(offset, builder.mul(loop.index, ir.Constant(_I64, 64))), _LANES)
-        key = _load(builder, secret, builder.mul(loop.index, ir.Constant(_I64, 8)), _LANES)
-        keyed = builder.xor(data, key)
-        upper = builder.lshr(keyed, ir.Constant(_LANES, [32] * 8))
-        product = builder.mul(builder.and_(keyed, low_half), upper)
-        swapped = builder.shuffle_vector(data, ir.Constant(_LANES, ir.Undefined), neighbours)
-        builder.store(builder.add(builder.add(builder.load(running), swapped), product), running)
-    _store(builder, builder.load(running), lanes, zero)
-    return count
-
-
-@_instruction(types.int64, types.int64, types.int64, types.int64, types.int64, types.uint64)
-def multiply_add_lanes(
-    builder: ir.IRBuilder, left: ir.Value, right: ir.Value, target: ir.Value, offset: ir.Value, factor: ir.Value
-) -> ir.Value:
-    """Write ``left * factor + right``, eight words at an offset from three addresses; the result means nothing."""
-    first = builder.insert_element(ir.Constant(_LANES, ir.Undefined), factor, ir.Constant(ir.IntType(32), 0))
-    every = ir.Constant(ir.VectorType(ir.IntType(32), 8), [0] * 8)
-    factors = builder.shuffle_vector(first, ir.Constant(_LANES, ir.Undefined), every)
-    product = builder.mul(_load(builder, left, offset, _LANES), factors)
-    _store(builder, builder.add(product, _load(builder, right, offset, _LANES)), target, offset)
-    return offset
-
-
-@_instruction(types.int64, types.int64, types.int64)
-def scramble_lanes(builder: ir.IRBuilder, lanes: ir.Value, secret: ir.Value) -> ir.Value:
-    """Scramble the eight XXH3 accumulators at address ``lanes`` with 64 bytes of the secret."""
-    zero = ir.Constant(_I64, 0)
-    values = _load(builder, lanes, zero, _LANES)
-    values = builder.xor(values, builder.lshr(values, ir.Constant(_LANES, [47] * 8)))
-    values = builder.xor(values, _load(builder, secret, zero, _LANES))
-    _store(builder, builder.mul(values, ir.Constant(_LANES, [0x9E3779B1] * 8)), lanes, zero)
-    return secret
+    high = builder.trunc(builder.lshr(product, ir.Constant(_I128, 64)), WORD)
+    return cgutils.pack_array(builder, [high, builder.trunc(product, WORD)])  # type: ignore[no-untyped-call]

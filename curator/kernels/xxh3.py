@@ -11,15 +11,14 @@ import numpy as np
 import numpy.typing as npt
 
 from curator.kernels.compile import kernel
+from curator.kernels.lanes import accumulate_stripes, scramble_lanes
 from curator.kernels.vector import (
-    accumulate_stripes,
     address_of,
     checked_texts,
     load_byte,
     load_u32,
     load_u64,
     multiply_wide,
-    scramble_lanes,
     swap_bytes,
 )
 

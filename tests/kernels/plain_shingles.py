@@ -44,20 +44,36 @@ def fold(word):
 
 def word_hash(word):
     encoded = word.encode()
-    chunks = [int.from_bytes(encoded[i : i + 8], "little") for i in range(0, len(encoded), 8)]
-    total = len(encoded) * 0x165667B19E3779F9 + chunks[0] * 0x9E3779B97F4A7C15
-    total += chunks[1] * 0xC2B2AE3D27D4EB4F if len(chunks) > 1 else 0
-    hashed = fold(total & MASK)
-    for chunk in chunks[2:]:
-        hashed = fold((hashed + chunk * 0x9E3779B97F4A7C15) & MASK)
+    length = len(encoded)
+    last, first = little(encoded[-8:]), little(encoded[:8]) if length > 8 else 0
+    hashed = fold((length * 0x165667B19E3779F9 + last * 0x9E3779B97F4A7C15 + first * 0xC2B2AE3D27D4EB4F) & MASK)
+    for position in range(8, length - 8, 8):
+        hashed = fold((hashed + little(encoded[position : position + 8]) * 0x9E3779B97F4A7C15) & MASK)
     return hashed
 
 
-def window_hash(units):
+def little(some_bytes):
+    return int.from_bytes(some_bytes, "little")
+
+
+def hash_of_words(units):
     total = len(units) * 0xA0761D6478BD642F
     for power, unit in enumerate(reversed(units)):
         total += unit * pow(0x5851F42D4C957F2D, power, 2**64)
     return min(mix(total & MASK), MASK - 1)
+
+
+def hash_of_characters(characters):
+    encoded = "".join(characters).encode()
+    chunks = [encoded[position : position + 8] for position in range(0, len(encoded), 8)]
+    if len(encoded) > 8:
+        chunks[-1] = encoded[-8:]
+    total = len(encoded) * 0x165667B19E3779F9
+    for power, chunk in enumerate(chunks):
+        total += little(chunk) * pow(0x9E3779B97F4A7C15, power, 2**64)
+    total &= MASK
+    mixed = (total ^ total >> 32) * 0xC2B2AE3D27D4EB4F & MASK
+    return min(mixed ^ mixed >> 32, MASK - 1)
 
 
 def units_of(text, *, unit="word", size=5, spaceless_size=5, case="lower", white_space="collapse", punctuation="keep"):
@@ -88,8 +104,9 @@ def windows(units, size):
 def shingles(text, **options):
     """The hashes of a text in its order."""
     is_word, units, size = units_of(text, **options)
-    hashes = [word_hash(unit) if is_word else ord(unit) for unit in units]
-    return [window_hash(window) for window in windows(hashes, size)]
+    if is_word:
+        return [hash_of_words(window) for window in windows([word_hash(unit) for unit in units], size)]
+    return [hash_of_characters(window) for window in windows(units, size)]
 
 
 def fast_signature(hashes, num_hashes):

@@ -134,7 +134,7 @@ class FuzzyDeduplication(ShuffleStage):
         punctuation: str = "keep",
         unicode: str = "keep",
         partition_bytes: int = 256 << 20,
-        documents_per_task: int = 1 << 15,
+        documents_per_task: int = 1 << 13,
         compare_bytes: int = 256 << 20,
         num_hashes: int | None = None,
         keep_signatures: str | None = None,
