@@ -8,9 +8,9 @@ nothing. With case ``lower``, the words of a text are those of ``text.lower().sp
 The hash is exact arithmetic modulo 2**64, the same on every machine; ``SHINGLE_VERSION`` names this definition:
 
 * A word of ``m`` bytes of UTF-8, in little-endian words of 8 bytes: ``h = fold(m * LENGTH + last * FIRST + first *
-  SECOND)`` of the last and the first 8 bytes, where ``fold(x) = (x ^ x >> 32) * WORD``; with 8 bytes or fewer, these
-  are the last ones, and the first are 0. Then ``h = fold(h + c * FIRST)`` for each 8 bytes ``c`` from the ninth on that
-  begin before the last ones.
+  SECOND + second * THIRD)``, where ``fold(x) = (x ^ x >> 32) * WORD``. The last 8 bytes are all, if there are not more;
+  the first ones are 0 without more than 8, the second ones without more than 16. Then ``h = fold(h + c * FIRST)`` for
+  each 8 bytes ``c`` from the 17th on that begin before the last ones.
 * A window of ``n`` words ``h``: ``mix(n * COUNT + sum(h[i] * WINDOW ** (n - 1 - i)))``, where ``mix`` is the finaliser
   of SplitMix64.
 * A window of characters, ``m`` bytes of UTF-8, of which ``c[i]`` are 8 from byte ``8 * i`` on, or the last 8 where not
@@ -75,6 +75,7 @@ STATE_FIELDS = _EDGES + _MOST_EDGES + 1 + 64
 
 _FIRST, _SECOND = np.uint64(POWER), np.uint64(FINISH_FACTOR)
 _LENGTH, _WORD = np.uint64(0x165667B19E3779F9), np.uint64(0xD6E8FEB86659FD93)
+_THIRD = np.uint64(0x9FB21C651E98DF25)
 _WINDOW, _COUNT = np.uint64(0x5851F42D4C957F2D), np.uint64(0xA0761D6478BD642F)
 _MIX_1, _MIX_2 = (np.uint64(factor) for factor in MIX_FACTORS)
 _SHIFT_1, _SHIFT_2, _SHIFT_3 = (np.uint64(distance) for distance in MIX_SHIFTS)
@@ -319,10 +320,16 @@ def _word_hash(text: int, begin: int, end: int) -> np.uint64:
     length = end - begin
     last = load_u64(text, end - 8) >> np.uint64(max(64 - 8 * length, 0))
     first = load_u64(text, begin) & np.uint64(-np.int64(length > 8))
-    hashed = _fold(np.uint64(length) * _LENGTH + last * _FIRST + first * _SECOND)
-    if length > 16:
-        for position in range(begin + 8, end - 8, 8):
-            hashed = _fold(hashed + load_u64(text, position) * _FIRST)
+    second = load_u64(text, begin + 8) & np.uint64(-np.int64(length > 16))
+    hashed = _fold(np.uint64(length) * _LENGTH + last * _FIRST + first * _SECOND + second * _THIRD)
+    return hashed if length <= 24 else _long_word_hash(text, begin + 16, end - 8, hashed)
+
+
+@kernel
+def _long_word_hash(text: int, begin: int, end: int, hashed: np.uint64) -> np.uint64:
+    """Apart from the others, since a loop would keep the compiler from inlining what every word needs."""
+    for position in range(begin, end, 8):
+        hashed = _fold(hashed + load_u64(text, position) * _FIRST)
     return hashed
 
 

@@ -56,7 +56,7 @@ def _roots(edges: npt.NDArray[np.int64], num_documents: int) -> npt.NDArray[np.i
     """The smallest member of the component of each of ``0 ... num_documents - 1``; edges: int64, shape (2, n)."""
     parents = np.arange(num_documents)
     for edge in range(edges.shape[1]):
-        left, right = _root(parents, edges[0, edge]), _root(parents, edges[1, edge])
+        left, right = root_of(parents, edges[0, edge]), root_of(parents, edges[1, edge])
         if left < right:
             parents[right] = left
         else:
@@ -68,7 +68,7 @@ def _roots(edges: npt.NDArray[np.int64], num_documents: int) -> npt.NDArray[np.i
 
 
 @kernel
-def _root(parents: npt.NDArray[np.int64], index: int) -> int:
+def root_of(parents: npt.NDArray[np.int64], index: int) -> int:
     """Follow the parents to the end, and halve the way for the next one."""
     while parents[index] != index:
         parents[index] = parents[parents[index]]

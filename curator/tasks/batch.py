@@ -29,17 +29,24 @@ class RawLines:
         buffer: uint8, shape (capacity,).
         starts: int64, shape (num_lines,): first byte of each line in ``buffer``.
         ends: int64, shape (num_lines,): one past its last byte, the line feed not included.
-        offset: position in the uncompressed file of ``buffer[0]``.
+        offset: what the position of a byte in the uncompressed file is more than that in ``buffer``: one number, or, of
+            lines from several places, one for each; int64, shape (num_lines,).
     """
 
     buffer: npt.NDArray[np.uint8]
     starts: npt.NDArray[np.int64]
     ends: npt.NDArray[np.int64]
-    offset: int
+    offset: int | npt.NDArray[np.int64]
 
     def take(self, keep: npt.NDArray[np.bool_]) -> RawLines:
         """The lines where ``keep`` is true."""
-        return replace(self, starts=self.starts[keep], ends=self.ends[keep])
+        offset = self.offset if isinstance(self.offset, int) else self.offset[keep]
+        return replace(self, starts=self.starts[keep], ends=self.ends[keep], offset=offset)
+
+    def place(self, index: int) -> int:
+        """Where a line begins in the uncompressed file."""
+        offset = self.offset if isinstance(self.offset, int) else self.offset[index]
+        return int(self.starts[index] + offset)
 
     def line(self, index: int) -> bytes:
         """One line as bytes."""
@@ -189,7 +196,7 @@ class DocumentBatch(Task):
         if self.lines is not None:
             start, end = int(self.lines.starts[index]), int(self.lines.ends[index])
             head = self.lines.buffer[start : min(end, start + QUARANTINED_BYTES)].tobytes()
-            return Quarantined(reason, detail, self.lines.offset + start, row, 1, end - start, head, stage)
+            return Quarantined(reason, detail, self.lines.place(index), row, 1, end - start, head, stage)
         text = self.columns["text"][index].as_py() if "text" in self.columns.column_names else None
         content = text.encode() if isinstance(text, str) else b""
         return Quarantined(reason, detail, -1, row, 1, len(content), content[:QUARANTINED_BYTES], stage)

@@ -45,9 +45,11 @@ def fold(word):
 def word_hash(word):
     encoded = word.encode()
     length = len(encoded)
-    last, first = little(encoded[-8:]), little(encoded[:8]) if length > 8 else 0
-    hashed = fold((length * 0x165667B19E3779F9 + last * 0x9E3779B97F4A7C15 + first * 0xC2B2AE3D27D4EB4F) & MASK)
-    for position in range(8, length - 8, 8):
+    total = length * 0x165667B19E3779F9 + little(encoded[-8:]) * 0x9E3779B97F4A7C15
+    total += little(encoded[:8]) * 0xC2B2AE3D27D4EB4F if length > 8 else 0
+    total += little(encoded[8:16]) * 0x9FB21C651E98DF25 if length > 16 else 0
+    hashed = fold(total & MASK)
+    for position in range(16, length - 8, 8):
         hashed = fold((hashed + little(encoded[position : position + 8]) * 0x9E3779B97F4A7C15) & MASK)
     return hashed
 

@@ -124,8 +124,9 @@ def test_no_array_makes_a_kernel_compile_twice():
             keys = sketch.band_keys(signatures, np.int32(2), 4, np.zeros(1, kind))
             hashes, begins = shingle_sets.shingle_sets(buffer, offsets.astype(kind))
             sketch.sketch_sets(hashes, begins.astype(kind), 8, scheme="classic")
-            edges = buckets.star_edges(keys[0].tolist(), np.zeros(1, kind))
-            union_find.components(edges.first, edges.other.astype(kind))
+            buckets.connect_buckets(keys[0].tolist(), np.zeros(1, kind))
+            buckets.group_words(keys[0].tolist(), np.zeros(1, kind), 1)
+            union_find.components(keys[0], np.zeros(1, kind))
             jaccard.pair_similarities(hashes.tolist(), begins.astype(kind), np.zeros(1, kind), [0], 1)
             jaccard.cover(np.zeros(1, kind), hashes, begins, keys[:, 0], [0, 2], 1, max_comparisons=np.int32(3))
     dispatchers = [

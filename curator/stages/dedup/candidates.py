@@ -36,21 +36,19 @@ class BucketsRound(KeysRound):
 
     def take(self, keys: pa.Table, directory: Path) -> ResultTask:
         """Leave the rows of shared buckets, and each of their documents beside the first one it is connected with."""
-        from curator.kernels.buckets import star_edges
-        from curator.kernels.union_find import components
+        from curator.kernels.buckets import connect_buckets
 
         high = np.ascontiguousarray(keys["high"].to_numpy())
         sequence = np.argsort(high)
         high = high[sequence]
         shared = _have_company(high)
         high, documents = _compared(high[shared], keys["document"].to_numpy()[sequence[shared]])
-        edges = star_edges(high, documents)
+        found = connect_buckets(high, documents)
         result = ResultTask(unit=0, directory=str(directory))
-        result.counts = {"rows": 0, "buckets": edges.num_buckets, "largest": edges.largest}
-        if len(edges.first):
-            linked = components(edges.first, edges.other)
-            write_arrow(directory / "edges.arrow", pa.table({"document": linked.documents, "root": linked.roots}))
-            write_arrow(directory / "buckets.arrow", pa.table({"document": documents, "key": high}))
+        result.counts = {"rows": 0, "buckets": found.num_buckets, "largest": found.largest}
+        if found.num_buckets:
+            write_arrow(directory / "edges.arrow", pa.table({"document": found.documents, "root": found.roots}))
+            write_arrow(directory / "buckets.arrow", pa.table({"place": found.places.astype(np.uint32), "key": high}))
             result.files = {"edges": "edges.arrow", "buckets": "buckets.arrow"}
             result.counts["rows"] = len(high)
         return result
@@ -103,12 +101,13 @@ class ComponentsRound(BarrierRound):
         file_of_document = file_of_component[component.reshape(-1)]
 
         def deal(table: pa.Table) -> tuple[pa.Table, npt.NDArray[np.uint16]]:
-            places = np.searchsorted(documents, table["document"].to_numpy())
-            return table, file_of_document[places]
+            return table.drop_columns(["file"]), table["file"].to_numpy()
 
         writer = BucketWriter(directory / "files.arrow", num_files, _HELD_BYTES, deal)
-        for path in task.files[half:]:
-            writer.add(read_arrow(path))
+        for edges, buckets in zip(task.files[:half], task.files[half:], strict=True):
+            own, table = read_arrow(edges)["document"].to_numpy(), read_arrow(buckets)
+            places, file_of_own = table["place"].to_numpy(), file_of_document[np.searchsorted(documents, own)]
+            writer.add(pa.table({"document": own[places], "key": table["key"], "file": file_of_own[places]}))
         writer.close()
         write_arrow(directory / "documents.arrow", pa.table({"document": documents, "file": file_of_document}))
         result = ResultTask(unit=0, directory=str(directory))

@@ -71,15 +71,14 @@ class VerifyRound(BarrierRound):
 
     def run(self, task: Task, directory: Path, reader: DocumentReader | None) -> ResultTask:
         """Read, compare, decide."""
+        from curator.kernels.buckets import group_words, number_words
+
         assert isinstance(task, RoundTask)
         assert reader is not None
         number = task.values["file"]
         table = pa.concat_tables(read_buckets(task.files[0], number, number + 1))
-        rows, keys = table["document"].to_numpy(), table["key"].to_numpy()
-        sequence = np.lexsort((keys, rows))
-        rows, keys = rows[sequence], keys[sequence]
-        bounds = np.flatnonzero(np.concatenate([[True], rows[1:] != rows[:-1], [True]]))
-        documents = rows[bounds[:-1]]
+        documents, places = number_words(table["document"].to_numpy())
+        keys, bounds = group_words(table["key"].to_numpy(), places, len(documents))
         found = self._find(documents, read_gathered_index(task.files[1]), number, reader)
         members = self._gather(documents, keys, bounds, found, directory)
         decided = decide(members, self._stage.cluster, self._stage.max_comparisons)

@@ -177,10 +177,22 @@ class ByteStream:
         self._member_place = 0
         self._member_bytes = 0
         self._careful = False
-        if file.compression == "none":
-            self._handle.seek(begin)
+        self.position = 0
+        """Of the byte that comes next, in the uncompressed file."""
+        self.move_to(begin)
+
+    def move_to(self, position: int) -> None:
+        """Go on at a later position; what lies between is not read, unless it has to be decompressed.
+
+        Raises:
+            CorruptStreamError: a compressed stream is damaged on the way there.
+        """
+        if self._file.compression == "none":
+            if position != self.position:
+                self._handle.seek(position)
+            self.position = position
         else:
-            self._skip(begin)
+            self._skip(position - self.position)
 
     def readinto(self, view: memoryview) -> int:
         """Fill ``view`` as far as the file goes; fewer bytes than asked for mean the end.
@@ -205,6 +217,7 @@ class ByteStream:
                 break
             view[filled : filled + len(data)] = data
             filled += len(data)
+        self.position += filled
         if not filled and self.damage is not None and not self._ended:
             self._ended = True
             raise self.damage

@@ -103,7 +103,7 @@ def _batch(
             Quarantined(
                 verdict.reason,
                 verdict.detail,
-                lines.offset + start,
+                lines.place(index),
                 int(rows[index]),
                 1,
                 end - start,

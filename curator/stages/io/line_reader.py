@@ -10,11 +10,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
 
-from curator.stages.io.byte_stream import ByteStream, CorruptStreamError
+from curator.stages.io.byte_stream import ByteStream, CorruptStreamError, is_remote
 from curator.stages.io.text_buffers import PADDING_BYTES
 from curator.tasks import InputFile, RawLines
 
@@ -22,6 +23,10 @@ CHUNK_BYTES = 4 << 20
 """Bytes of text in one chunk: small enough to stay in the last-level cache from the scan to the hash."""
 
 _SEARCH_BYTES = 64 << 10
+_NEAR_BYTES = {False: 16 << 10, True: 1 << 20}
+"""Bytes between two wanted lines that are rather read than skipped, of a local and of a remote file."""
+
+_LINE_FEED = 0x0A
 
 KEPT_BYTES = 64 << 10
 """Bytes of an unreadable record that go to the quarantine."""
@@ -235,31 +240,38 @@ def lines_at(
         chunk_bytes: bytes held at a time, more only for a single longer line.
 
     Yields:
-        The lines over one buffer that is used again, and the range ``first:last`` of the arguments that they are.
+        The lines over one buffer that is used again, one after the other, and the range ``first:last`` of the arguments
+        that they are. Of a file that can be read in places, what lies far from all of them is not read.
+
+    Raises:
+        CorruptStreamError: the file is damaged, or ends too early.
     """
-    num_lines, first = len(begins), 0
-    if not num_lines:
+    if not len(begins):
         return
-    chunk_bytes, last_end = min(chunk_bytes, CHUNK_BYTES), int(ends[-1])
+    near = np.iinfo(np.int64).max if file.compression != "none" else _NEAR_BYTES[is_remote(file.path)]
+    gaps = begins[1:] - ends[:-1]
+    breaks = np.flatnonzero(gaps > near) + 1
+    gaps[breaks - 1] = 1  # a line feed is all that is left of what is not read
+    before = np.concatenate([np.zeros(1, np.int64), np.cumsum(gaps)])
+    ends_here = np.cumsum(ends - begins) + before
+    begins_here = ends_here - (ends - begins)
+    first, num_lines = 0, len(begins)
     with borrowed_buffer() as borrowed, ByteStream(file, int(begins[0])) as stream:
-        buffer = borrowed[: chunk_bytes + PADDING_BYTES]
-        position, used = int(begins[0]), 0
         while first < num_lines:
-            start = int(begins[first])
-            gap = min(start - position, used)
-            buffer[: used - gap] = buffer[gap:used].copy()
-            position, used = position + gap, used - gap
-            while position < start:
-                count = stream.readinto(buffer.data[: min(start - position, chunk_bytes)])
-                if not count:
+            start = int(begins_here[first])
+            last = max(int(np.searchsorted(ends_here, start + min(chunk_bytes, CHUNK_BYTES), side="right")), first + 1)
+            needed = int(ends_here[last - 1]) - start
+            buffer = borrowed if needed <= CHUNK_BYTES else np.empty(needed + PADDING_BYTES, np.uint8)
+            inside = breaks[np.searchsorted(breaks, first, side="right") : np.searchsorted(breaks, last)]
+            bounds = [first, *inside.tolist(), last]
+            for begin, end in pairwise(bounds):
+                here, there = int(begins_here[begin]) - start, int(ends_here[end - 1]) - start
+                stream.move_to(int(begins[begin]))
+                if stream.readinto(buffer.data[here:there]) < there - here:
                     raise CorruptStreamError("truncated_stream", "the file ends before the rows that it held")
-                position += count
-            needed = int(ends[first]) - start
-            if needed > len(buffer) - PADDING_BYTES:
-                buffer = np.concatenate([buffer[:used], np.empty(needed + PADDING_BYTES - used, np.uint8)])
-            used += stream.readinto(buffer.data[used : min(len(buffer) - PADDING_BYTES, last_end - position)])
-            last = int(np.searchsorted(ends, position + used, side="right"))
-            if last <= first:
-                raise CorruptStreamError("truncated_stream", "the file ends before the rows that it held")
-            yield RawLines(buffer, begins[first:last] - position, ends[first:last] - position, position), first, last
+                buffer[there] = _LINE_FEED
+            own = slice(first, last)
+            offset = begins[own] - begins_here[own] + start
+            one_place = int(offset[0]) if len(bounds) == 2 else offset
+            yield RawLines(buffer, begins_here[own] - start, ends_here[own] - start, one_place), first, last
             first = last

@@ -141,3 +141,20 @@ def test_lines_are_found_again_at_their_places(name, chunk_bytes, tmp_path):
             ranges += range(first, last)
         assert found == [line for _, line in wanted]
         assert ranges == list(range(len(wanted)))
+
+
+def test_what_lies_far_from_all_wanted_lines_is_not_read(tmp_path):
+    """A terabyte of nothing lies between two lines: whoever reads it does not come to the end."""
+    path, far = tmp_path / "a.jsonl", 1 << 40
+    with path.open("wb") as handle:
+        handle.write(b"first\nsecond\n")
+        handle.seek(far)
+        handle.write(b"third\nfourth")
+    file = InputFile(str(path), *version_of(str(path)), "jsonl", "none")
+    begins, ends = np.array([0, 6, far, far + 6]), np.array([5, 12, far + 5, far + 12])
+    ((lines, first, last),) = lines_at(file, begins, ends)
+    assert [lines.line(index) for index in range(first, last)] == [b"first", b"second", b"third", b"fourth"]
+    assert [lines.place(index) for index in range(4)] == begins.tolist()
+    chosen = lines.take(np.array([False, True, True, False]))
+    assert [chosen.place(index) for index in range(2)] == [6, far]
+    assert lines.buffer[: lines.ends[-1] + 1].tobytes() == b"first\nsecond\nthird\nfourth\n"
