@@ -44,7 +44,10 @@ class ShingleSets(NamedTuple):
 
 
 def shingle_sets(
-    data: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64], shingling: Shingling | None = None
+    data: npt.NDArray[np.uint8],
+    offsets: npt.NDArray[np.int64],
+    shingling: Shingling | None = None,
+    room: npt.NDArray[np.uint64] | None = None,
 ) -> ShingleSets:
     """Find the set of shingles of each text.
 
@@ -52,6 +55,8 @@ def shingle_sets(
         data: the texts one after the other, UTF-8; uint8, with ``PADDING`` bytes after the last one, or it is copied.
         offsets: where each text begins and, last, where all end; int64, shape (num_docs + 1,).
         shingling: ``None`` stands for five lower-case words.
+        room: where the hashes are written if it is as large as they may become, for memory that has been touched before
+            is faster than new one; uint64, shape (m,), contiguous.
 
     Raises:
         ValueError: ``offsets`` is empty, decreases, or leaves the data.
@@ -62,7 +67,11 @@ def shingle_sets(
         [0, 1, 5]
     """
     texts, positions = checked_texts(data, offsets)
-    return ShingleSets(*_shingle_sets(texts, positions, properties(), *(shingling or Shingling()).codes()))
+    codes = (shingling or Shingling()).codes()
+    # Pages that are never written to cost nothing, growing and copying costs twice as much as the sorting.
+    most = int(positions[-1] - positions[0]) // (_BYTES_OF_WORD if codes[0] == WORDS else 1) + BLOCK
+    hashes = np.empty(most, np.uint64) if room is None or len(room) < most else room
+    return ShingleSets(*_shingle_sets(texts, positions, properties(), *codes, hashes))
 
 
 @kernel
@@ -74,12 +83,11 @@ def _shingle_sets(
     size: int,
     spaceless_size: int,
     options: int,
+    hashes: npt.NDArray[np.uint64],
 ) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.int64]]:
     count = len(offsets) - 1
     set_offsets = np.empty(count + 1, np.int64)
     set_offsets[0] = 0
-    # Pages that are never written to cost nothing, growing and copying costs twice as much as the sorting.
-    hashes = np.empty((offsets[count] - offsets[0]) // (_BYTES_OF_WORD if unit == WORDS else 1) + BLOCK, np.uint64)
     scratch, state, units, room = scratch_texts(offsets), np.empty(STATE_FIELDS, np.int64), new_units(), new_room()
     base = address_of(data)
     used = int(np.int64(0))  # a literal 0 would be a type of its own and compile twice

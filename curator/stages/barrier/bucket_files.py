@@ -80,7 +80,7 @@ class BucketWriter:
             self._held.append(part)
             self._bytes += part.nbytes
         if self._held and self._held[-1].get_total_buffer_size() > _SPARSE * self._bytes + self._held_bytes // 16:
-            self._held = [table.take(pa.array(np.arange(table.num_rows))) for table in self._held]
+            self._held = [_copied(table) for table in self._held]
 
     def close(self) -> bool:
         """Finish the file, with its columns also where it has no rows; False, and no file, if there was no table."""
@@ -165,10 +165,12 @@ def _batches(reader: pa.RecordBatchFileReader) -> Iterator[tuple[pa.RecordBatch,
         yield batch, np.frombuffer(metadata[b"buckets"], "<u4")
 
 
-def _copied(batch: pa.RecordBatch) -> pa.Table:
+def _copied(rows: pa.RecordBatch | pa.Table) -> pa.Table:
     """The rows in memory of their own; with a second piece, joining copies."""
-    columns = [pa.concat_arrays([column.slice(0, 0), column]) for column in batch.columns]
-    return pa.Table.from_arrays(columns, schema=batch.schema)
+    columns = [column.chunks if isinstance(column, pa.ChunkedArray) else [column] for column in rows.columns]
+    pieces = zip(columns, rows.schema.types, strict=True)
+    joined = [pa.concat_arrays([pa.array([], kind), *chunks]) for chunks, kind in pieces]
+    return pa.Table.from_arrays(joined, schema=rows.schema)
 
 
 def _cut(table: pa.Table, held_bytes: int) -> Iterator[pa.Table]:

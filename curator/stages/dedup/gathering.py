@@ -8,7 +8,7 @@ once: what is compared of each of its candidates is written to a table, dealt by
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -151,7 +151,10 @@ def read_gathered(path: str, number: int) -> list[Found]:
 
 
 def read_candidates(
-    stage: FuzzyDeduplication, reader: DocumentReader, documents: npt.NDArray[np.uint64]
+    stage: FuzzyDeduplication,
+    reader: DocumentReader,
+    documents: npt.NDArray[np.uint64],
+    room: Callable[[], npt.NDArray[np.uint64]] | None = None,
 ) -> Iterator[Found]:
     """Read some documents again, front to back.
 
@@ -159,17 +162,18 @@ def read_candidates(
         stage: the stage.
         reader: reads the columns of ``stage.columns_to_verify``.
         documents: uint64, shape (num_docs,), ascending, all different.
+        room: where the next words may be written.
     """
     for batch in reader.read(documents):
         ids = single(batch.columns["id"]).cast(pa.large_string())
         # Taken, since a batch is valid until the next one only.
         copied = ids.take(pa.array(np.arange(len(ids))))
         values = keeper_values(stage.keep, batch)
-        yield Found(document_ids(batch.split.ordinal, batch.rows), copied, values, *compared_words(stage, batch))
+        yield Found(document_ids(batch.split.ordinal, batch.rows), copied, values, *compared_words(stage, batch, room))
 
 
 def compared_words(
-    stage: FuzzyDeduplication, batch: DocumentBatch
+    stage: FuzzyDeduplication, batch: DocumentBatch, room: Callable[[], npt.NDArray[np.uint64]] | None = None
 ) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.int64]]:
     """What is compared of each document of a batch, and where it begins."""
     from curator.kernels.shingle_sets import shingle_sets
@@ -183,7 +187,7 @@ def compared_words(
     else:
         offsets, data = stage.normalised(single(batch.columns["text"]))
         if stage.verify == "exact":
-            return shingle_sets(data, offsets, stage.shingling)
+            return shingle_sets(data, offsets, stage.shingling, None if room is None else room())
         signatures, _ = sketch_texts(data, offsets, k, shingling=stage.shingling, scheme=stage.scheme)
     places = np.arange(k, dtype=np.uint64) << _POSITION_BITS
     return (signatures.astype(np.uint64) | places).reshape(-1), np.arange(len(signatures) + 1) * k

@@ -18,8 +18,12 @@ import numpy.typing as npt
 import pyarrow as pa
 
 _WORD_BYTES = 8
+_MOST_BUFFER_BYTES = 1 << 30
 _CHUNK_SHARE = 4
 """A chunk of work touches this part of the limit at most, so that there is room for what it is compared with."""
+
+
+_spare_buffers: list[npt.NDArray[np.uint64]] = []
 
 
 class WordStore:
@@ -40,10 +44,17 @@ class WordStore:
     def __init__(self, path: Path, held_bytes: int) -> None:
         self._path = path
         self._held_bytes = held_bytes
-        self._held: list[npt.NDArray[np.uint64]] = []
+        size = min(held_bytes, _MOST_BUFFER_BYTES) // _WORD_BYTES
+        fitting = [buffer for buffer in _spare_buffers if len(buffer) == size]
+        _spare_buffers.clear()
+        self._buffer = fitting[0] if fitting else np.empty(size, np.uint64)
+        self._used = 0
         self._sizes: list[npt.NDArray[np.int64]] = [np.zeros(1, np.int64)]
-        self._bytes = 0
         self._file: BinaryIO | None = None
+
+    def spare(self) -> npt.NDArray[np.uint64]:
+        """Room for the next words: those that are made here need not be copied. uint64, with anything in it."""
+        return self._buffer[self._used :]
 
     def add(self, values: npt.NDArray[np.uint64], offsets: npt.NDArray[np.int64]) -> None:
         """Take the words of some documents.
@@ -52,32 +63,36 @@ class WordStore:
             values: uint64, shape (num_words,), ascending and none twice in each document.
             offsets: where those of each document begin and, last, where all end; int64, shape (num_docs + 1,).
         """
-        self._held.append(values[offsets[0] : offsets[-1]])
+        part, room = values[offsets[0] : offsets[-1]], self.spare()
         self._sizes.append(np.diff(offsets))
-        self._bytes += self._held[-1].nbytes
-        if self._bytes > self._held_bytes:
+        if len(part) > len(room):
             if self._file is None:
                 self._file = open(self._path, "wb")  # noqa: SIM115
-            for part in self._held:
-                self._file.write(np.ascontiguousarray(part).view(np.uint8).data)
-            self._held, self._bytes = [], 0
+            for whole in (self._buffer[: self._used], part):
+                self._file.write(np.ascontiguousarray(whole).view(np.uint8).data)
+            self._used = 0
+            return
+        if part.ctypes.data != room.ctypes.data:
+            room[: len(part)] = part
+        self._used += len(part)
 
     def close(self) -> Words:
-        """All words, in the order they came."""
+        """All words, in the order they came; valid until ``release``."""
         offsets = np.cumsum(np.concatenate(self._sizes))
         if self._file is None:
-            return Words(np.concatenate([np.empty(0, np.uint64), *self._held]), offsets, None, self._held_bytes)
-        for part in self._held:
-            self._file.write(np.ascontiguousarray(part).view(np.uint8).data)
+            return Words(self._buffer[: self._used], offsets, None, self._held_bytes)
+        self._file.write(self._buffer[: self._used].view(np.uint8).data)
         self._file.close()
         with open(self._path, "rb") as handle:
             mapped = mmap.mmap(handle.fileno(), 0, prot=mmap.PROT_READ)
         return Words(np.frombuffer(mapped, np.uint64), offsets, mapped, self._held_bytes)
 
-    def abort(self) -> None:
-        """Let go of the file after a failure."""
+    def release(self) -> None:
+        """Let go of the file, and leave the memory to the next store."""
         if self._file is not None:
             self._file.close()
+            self._path.unlink(missing_ok=True)
+        _spare_buffers.append(self._buffer)
 
 
 @dataclass(frozen=True, slots=True)

@@ -79,9 +79,14 @@ class VerifyRound(BarrierRound):
         table = pa.concat_tables(read_buckets(task.files[0], number, number + 1))
         documents, places = number_words(table["document"].to_numpy())
         keys, bounds = group_words(table["key"].to_numpy(), places, len(documents))
-        found = self._find(documents, read_gathered_index(task.files[1]), number, reader)
-        members = self._gather(documents, keys, bounds, found, directory)
-        decided = decide(members, self._stage.cluster, self._stage.max_comparisons)
+        store = WordStore(directory / _WORDS, self._stage.compare_bytes)
+        found = self._find(documents, read_gathered_index(task.files[1]), number, reader, store)
+        try:
+            members = self._gather(documents, keys, bounds, found, store)
+            spilled = members.words.values.nbytes if members.words.is_mapped else 0
+            decided = decide(members, self._stage.cluster, self._stage.max_comparisons)
+        finally:
+            store.release()
         if decided.bounded:
             logger.warning(
                 "{}: {:,} documents share buckets with more than max_comparisons={} others and were not compared with "
@@ -91,8 +96,6 @@ class VerifyRound(BarrierRound):
                 self._stage.max_comparisons,
             )
         result = removals_result(self._removals(members, decided.keepers, decided.similarities), directory)
-        spilled = members.words.values.nbytes if members.words.is_mapped else 0
-        (directory / _WORDS).unlink(missing_ok=True)
         result.counts |= {
             "comparisons": decided.comparisons,
             "similar": decided.similar,
@@ -113,7 +116,12 @@ class VerifyRound(BarrierRound):
         }
 
     def _find(
-        self, documents: npt.NDArray[np.uint64], gathered: Mapping[int, str], number: int, reader: DocumentReader
+        self,
+        documents: npt.NDArray[np.uint64],
+        gathered: Mapping[int, str],
+        number: int,
+        reader: DocumentReader,
+        store: WordStore,
     ) -> Iterator[Found]:
         """All candidates of a file of components, split by split: gathered, or read again."""
         splits = (documents >> np.uint64(ROW_BITS)).astype(np.int64)
@@ -122,7 +130,7 @@ class VerifyRound(BarrierRound):
                 yield from read_gathered(gathered[ordinal], number)
             else:
                 first, last = np.searchsorted(splits, [ordinal, ordinal + 1])
-                yield from read_candidates(self._stage, reader, documents[first:last])
+                yield from read_candidates(self._stage, reader, documents[first:last], store.spare)
 
     def _gather(
         self,
@@ -130,20 +138,15 @@ class VerifyRound(BarrierRound):
         keys: npt.NDArray[np.uint64],
         key_offsets: npt.NDArray[np.int64],
         candidates: Iterable[Found],
-        directory: Path,
+        store: WordStore,
     ) -> Members:
         known, ids, values = [np.empty(0, np.uint64)], [pa.array([], pa.large_string())], [np.empty(0)]
-        store = WordStore(directory / _WORDS, self._stage.compare_bytes)
-        try:
-            for found in candidates:
-                known.append(found.documents)
-                ids.append(found.ids)
-                values.append(found.values)
-                store.add(found.words, found.offsets)
-            words = store.close()
-        except BaseException:
-            store.abort()
-            raise
+        for found in candidates:
+            known.append(found.documents)
+            ids.append(found.ids)
+            values.append(found.values)
+            store.add(found.words, found.offsets)
+        words = store.close()
         if not np.array_equal(np.concatenate(known), documents):
             raise ValueError(
                 f"{len(documents):,} documents were to be read again; {sum(map(len, known)):,} others came"

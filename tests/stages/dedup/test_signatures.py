@@ -11,7 +11,7 @@ from curator.stages.dedup.fuzzy import FuzzyDeduplication
 from curator.stages.dedup.signature_files import HEADER, open_signatures
 from curator.stages.io import byte_stream, jsonl_reader, line_reader
 from tests.near_duplicates import write_families
-from tests.signature_runs import data_of, deduplicate, write_corpus
+from tests.signature_runs import data_of, deduplicate, kept_ids, write_corpus
 
 BROKEN = ['{"id": "no text"}', "{not json", '{"id": "null", "text": null}']
 
@@ -303,3 +303,17 @@ def test_the_plan_says_what_is_read_instead_of_the_text(corpus, tmp_path):
     assert plain.read_bytes == 2 * plain.total_bytes
     assert reused.read_bytes == plain.total_bytes + kept
     assert list(tmp_path.iterdir()) == []
+
+
+def test_signatures_that_a_joined_exact_stage_kept_serve_it_and_a_fuzzy_stage_alone(tmp_path):
+    texts = write_families(5, 30)
+    source = write_corpus(tmp_path / "in" / "a.jsonl", [*texts, *texts[:9]])
+    kept = str(tmp_path / "kept")
+    _, made = deduplicate(source, tmp_path / "a", before=[ExactDeduplication()], keep_signatures=kept)
+    _, again = deduplicate(source, tmp_path / "b", before=[ExactDeduplication()], signatures=kept)
+    assert data_of(tmp_path / "a") == data_of(tmp_path / "b")
+    assert made.counts == again.counts
+    assert made.counts["removed"] > 9
+    deduplicate(source, tmp_path / "plain")
+    deduplicate(source, tmp_path / "alone", signatures=kept)
+    assert kept_ids(tmp_path / "alone") == kept_ids(tmp_path / "plain")
