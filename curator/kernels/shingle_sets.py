@@ -11,9 +11,9 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from curator.kernels.characters import BLOCK
 from curator.kernels.compile import kernel
 from curator.kernels.shingles import (
-    BLOCK,
     STATE_FIELDS,
     WORDS,
     Shingling,

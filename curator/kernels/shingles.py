@@ -30,25 +30,22 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from curator.kernels.characters import BLOCK, LARGEST, LARGEST_SIZE, LENGTH, POSITION, next_character_windows
 from curator.kernels.compile import kernel
 from curator.kernels.lanes import (
     FINISH_FACTOR,
     MIX_FACTORS,
     MIX_SHIFTS,
     POWER,
-    hash_windows,
     mix_lanes,
     multiply_add_lanes,
-    sum_suffixes,
 )
 from curator.kernels.normalise import collapse_white_space
 from curator.kernels.unicode_tables import COUNT_LETTERS, LOWER, NO_PUNCTUATION, ONE_SPACE, SLACK, fold
 from curator.kernels.vector import (
     address_of,
-    begin_mask,
     count_bits,
     equal_mask,
-    high_mask,
     load_i64,
     load_u64,
     lowest_bit,
@@ -60,30 +57,22 @@ UNITS = ("word", "char", "auto")
 CASES = ("lower", "keep")
 WHITE_SPACES = ("collapse", "keep")
 PUNCTUATIONS = ("keep", "space")
-LARGEST_SIZE = 256
-
-BLOCK = 1024
-"""Most shingles that ``next_shingles`` writes at once, so that what it works on stays in the first-level cache."""
 
 WORDS, _CHARACTERS, _AUTO = range(3)
 _BEFORE = 8
 _SPACE = 0x20
 _MOST_EDGES = 1024
-_POSITION, _HELD, _START, _EDGES = range(4)
+_HELD, _START, _EDGES = POSITION + 1, POSITION + 2, POSITION + 3
 STATE_FIELDS = _EDGES + _MOST_EDGES + 1 + 64
 """How far we are in the text; units held over; where a word, or the last window, begins or ends; edges of words."""
 
 _FIRST, _SECOND = np.uint64(POWER), np.uint64(FINISH_FACTOR)
-_LENGTH, _WORD = np.uint64(0x165667B19E3779F9), np.uint64(0xD6E8FEB86659FD93)
+_WORD = np.uint64(0xD6E8FEB86659FD93)
 _THIRD = np.uint64(0x9FB21C651E98DF25)
 _WINDOW, _COUNT = np.uint64(0x5851F42D4C957F2D), np.uint64(0xA0761D6478BD642F)
 _MIX_1, _MIX_2 = (np.uint64(factor) for factor in MIX_FACTORS)
 _SHIFT_1, _SHIFT_2, _SHIFT_3 = (np.uint64(distance) for distance in MIX_SHIFTS)
-_LARGEST = np.uint64(0xFFFFFFFFFFFFFFFE)
 _32 = np.uint64(32)
-
-_POWERS = np.array([pow(POWER, power, 2**64) for power in range(LARGEST_SIZE // 2)], np.uint64)
-"""For each word of a window of characters, which have four bytes at most."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -194,7 +183,7 @@ def fold_document(
 @kernel
 def begin_shingles(state: npt.NDArray[np.int64]) -> None:
     """Make ``next_shingles`` begin with a new text."""
-    state[_POSITION], state[_HELD], state[_START] = 0, 0, -1
+    state[POSITION], state[_HELD], state[_START] = 0, 0, -1
 
 
 @kernel
@@ -222,7 +211,7 @@ def next_shingles(
         How many there are; 0 at the end of the text.
     """
     if kind != WORDS:
-        return _next_character_windows(text, length, size, state, units, shingles)
+        return next_character_windows(text, length, size, state, units, shingles)
     current, held = units[0], state[_HELD]
     for index in range(held):
         current[index] = units[2, index]
@@ -237,7 +226,7 @@ def next_shingles(
         hashed = np.uint64(0)
         for index in range(total):
             hashed = hashed * _WINDOW + current[index]
-        shingles[0] = min(mix(hashed + np.uint64(total) * _COUNT), _LARGEST)
+        shingles[0] = min(mix(hashed + np.uint64(total) * _COUNT), LARGEST)
         return 1
     windows, target = address_of(_windows(units, total, size)), address_of(shingles)
     written = total - size + 1
@@ -285,7 +274,7 @@ def _next_words(text: int, length: int, count: int, state: npt.NDArray[np.int64]
     First all edges are found, in turn where a word begins and where it ends; so that the processor, which is bad at
     guessing how many words a block has, must guess once for many blocks.
     """
-    position, edges = state[_POSITION], address_of(state) + 8 * _EDGES
+    position, edges = state[POSITION], address_of(state) + 8 * _EDGES
     limit = count + BLOCK
     while position <= length and limit - count > 32:
         found, space_before = np.int64(0), np.int64(1)
@@ -311,7 +300,7 @@ def _next_words(text: int, length: int, count: int, state: npt.NDArray[np.int64]
             units[count] = _word_hash(text, load_i64(edge, 0), load_i64(edge, 8))
             count += 1
         state[_START] = load_i64(edges, 8 * (found - 1)) if found & 1 else -1
-    state[_POSITION] = position
+    state[POSITION] = position
     return count
 
 
@@ -321,7 +310,7 @@ def _word_hash(text: int, begin: int, end: int) -> np.uint64:
     last = load_u64(text, end - 8) >> np.uint64(max(64 - 8 * length, 0))
     first = load_u64(text, begin) & np.uint64(-np.int64(length > 8))
     second = load_u64(text, begin + 8) & np.uint64(-np.int64(length > 16))
-    hashed = _fold(np.uint64(length) * _LENGTH + last * _FIRST + first * _SECOND + second * _THIRD)
+    hashed = _fold(np.uint64(length) * LENGTH + last * _FIRST + first * _SECOND + second * _THIRD)
     return hashed if length <= 24 else _long_word_hash(text, begin + 16, end - 8, hashed)
 
 
@@ -336,102 +325,3 @@ def _long_word_hash(text: int, begin: int, end: int, hashed: np.uint64) -> np.ui
 @kernel
 def _fold(word: np.uint64) -> np.uint64:
     return (word ^ (word >> _32)) * _WORD
-
-
-@kernel
-def _next_character_windows(
-    text: int,
-    length: int,
-    size: int,
-    state: npt.NDArray[np.int64],
-    units: npt.NDArray[np.uint64],
-    shingles: npt.NDArray[np.uint64],
-) -> int:
-    """Write the hashes of the next windows; those of ASCII alone, which are all as long as each other, by eights."""
-    position = state[_POSITION]
-    if position >= length:
-        return 0
-    here, left = text + position, length - position
-    reach = min(left, units.shape[1] - 64)
-    suffixes, begins = address_of(units[0]), address_of(units[1])
-    sum_suffixes(here, (reach + 7) >> 3, suffixes)
-    plain = _is_plain(here, reach)
-    found = reach if plain else _find_begins(here, reach, begins)
-    if reach == left:
-        store_i64(begins, 8 * found, reach)
-        found += 1
-    windows = min(found - size, BLOCK)
-    if windows < 1:  # a text that is shorter than one window
-        shingles[0] = _window_hash(here, 0, reach, suffixes)
-        state[_POSITION] += reach
-        return 1
-    further, power, start = (size - 1) >> 3, _POWERS[(size - 1) >> 3], np.uint64(size) * _LENGTH
-    written, ending, mask = np.int64(0), max(size - 8, 0), _mask(size)
-    if plain:
-        for index in range(0, windows, 8):
-            output = address_of(shingles) + 8 * index
-            hash_windows(suffixes + 8 * index, here + index, output, 8 * further, ending, mask, power, start)
-        written += windows
-    while written < windows:
-        begin, end = load_i64(begins, 8 * written), load_i64(begins, 8 * (written + size))
-        if end - begin != size:
-            shingles[written] = _window_hash(here, begin, end, suffixes)
-            written += 1
-            continue
-        run = min(1 + lowest_bit(high_mask(here, end)), windows - written)
-        for index in range(0, run, 8):
-            offset, output = begin + index, address_of(shingles) + 8 * (written + index)
-            hash_windows(suffixes + 8 * offset, here + offset, output, 8 * further, ending, mask, power, start)
-        written += run
-    done = reach == left and windows == found - size
-    following = windows if plain else load_i64(begins, 8 * windows)
-    state[_POSITION] = length if done else position + following
-    return windows
-
-
-@kernel
-def _is_plain(text: int, length: int) -> bool:
-    """Whether all characters are ASCII."""
-    offset = 0
-    while offset < length and lowest_bit(high_mask(text, offset)) >= min(length - offset, 64):
-        offset += 64
-    return offset >= length
-
-
-@kernel
-def _find_begins(text: int, length: int, begins: int) -> int:
-    """Write where the characters begin, and return how many there are."""
-    found = int(np.int64(0))
-    for offset in range(0, length, 64):
-        inside = -1 if length - offset >= 64 else (1 << (length - offset)) - 1
-        if high_mask(text, offset) & inside == 0:
-            for index in range(64):
-                store_i64(begins, 8 * (found + index), offset + index)
-            found += count_bits(inside)
-            continue
-        mask = begin_mask(text, offset) & inside
-        following = found + count_bits(mask)
-        while found < following:
-            for index in range(8):
-                store_i64(begins, 8 * (found + index), offset + lowest_bit(mask))
-                mask &= mask - 1
-            found += 8
-        found = following
-    return found
-
-
-@kernel
-def _window_hash(text: int, begin: int, end: int, suffixes: int) -> np.uint64:
-    length = end - begin
-    further = (length - 1) >> 3
-    last = load_u64(text, end - 8) if length >= 8 else load_u64(text, begin) & _mask(length)
-    rest = last - load_u64(suffixes, 8 * begin + 64 * further)
-    total = load_u64(suffixes, 8 * begin) + rest * _POWERS[further] + np.uint64(length) * _LENGTH
-    total = (total ^ (total >> _32)) * _SECOND
-    return min(total ^ (total >> _32), _LARGEST)
-
-
-@kernel
-def _mask(length: int) -> np.uint64:
-    """Which of eight bytes belong to a window of 1 byte or more."""
-    return np.uint64(shift_right(-1, max(64 - 8 * length, 0)))

@@ -23,10 +23,10 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from curator.kernels.characters import BLOCK
 from curator.kernels.compile import kernel
 from curator.kernels.shingle_sets import distinct_shingles, new_room
 from curator.kernels.shingles import (
-    BLOCK,
     STATE_FIELDS,
     Shingling,
     begin_shingles,

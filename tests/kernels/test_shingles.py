@@ -8,8 +8,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from curator.kernels import shingle_sets as sets_module
+from curator.kernels.characters import BLOCK
 from curator.kernels.shingle_sets import shingle_sets
-from curator.kernels.shingles import BLOCK, Shingling
+from curator.kernels.shingles import Shingling
 from curator.kernels.versions import UNICODE_VERSION
 from tests.kernels import plain_shingles
 
