@@ -62,7 +62,7 @@ class Run:
         from curator.pipeline import Pipeline
 
         stages = tell_sources(self.pipeline.stages, self.asked, run_directory)
-        with set_in_process(self.secrets), beside(self.executor, self.settings.replicas, run_directory):
+        with set_in_process(self.secrets), beside(self.executor, self.settings.replicas, run_directory, stages):
             return Pipeline(stages).run(self.executor, run_directory=run_directory)
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 from curator.config.build import Run
 from curator.config.replicas import plan_sets
+from curator.config.room import workers_beside
 from curator.errors import ConfigError, CuratorError
 from curator.pipeline.outlook import look_out, this_machine
 from curator.pipeline.plan import Plan
@@ -48,6 +50,9 @@ def describe_plan(run: Run) -> str:
     requests, placements = plan_sets(run.settings.replicas, machine, run.executor, problems)
     outlook = look_out(plan.steps, plan.splits, run.executor, output, variables=run.secrets)
     problems += outlook.problems
+    if not problems:
+        outlook, doubts = workers_beside(outlook, run.settings.replicas, run.executor, problems)
+        plan = replace(plan, doubts=[*plan.doubts, *doubts])
     if problems:
         raise ConfigError(problems)
     if run.settings.plan_format == "json":

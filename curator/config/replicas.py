@@ -139,16 +139,21 @@ def tell_sources(
 
 
 @contextmanager
-def beside(executor: BaseExecutor, sets: Sequence[ReplicaSettings], run_directory: Path) -> Iterator[None]:
-    """Let an executor have replicas up while its session is."""
+def beside(
+    executor: BaseExecutor, sets: Sequence[ReplicaSettings], run_directory: Path, stages: Sequence[ProcessingStage]
+) -> Iterator[None]:
+    """Let an executor have replicas up while its session is, if they leave room to a worker of any of the stages."""
     if not sets:
         yield
         return
+    # A local run's worker is this process, which Ray knows nothing of.
+    worker_cpus = max(stage.resources.cpus for stage in stages) if "num_workers" in executor.config else 0.0
 
     def open_replicas() -> AbstractContextManager[Any]:
         from curator.serve.beside import replicas_beside
 
-        return replicas_beside(sets, run_directory.absolute() / FOLDER, ignore_head_node=executor.ignore_head_node)
+        directory = run_directory.absolute() / FOLDER
+        return replicas_beside(sets, directory, ignore_head_node=executor.ignore_head_node, worker_cpus=worker_cpus)
 
     executor.beside = (open_replicas,)
     try:

@@ -74,3 +74,19 @@ def find_free_port(address: str, first: int, last: int) -> int:
             return port
     ports = f"port {first}" if first == last else f"every port from {first} to {last}"
     raise ExecutorError(f"{ports} of {host} is in use. Name another one.")
+
+
+def is_port_taken(address: str, port: int) -> bool:
+    """Whether a program of this machine listens at a port; connections that have ended there do not count.
+
+    Args:
+        address: the address that it would listen on.
+        port: the port.
+    """
+    with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((address, port))
+        except OSError:
+            return True
+        return False

@@ -47,7 +47,9 @@ def get_free_port_in_bundle(
     end_port: int = LAST_PORT,
     timeout_s: float = 60.0,
 ) -> int:
-    """A port that nobody listens on, on the node of a bundle; tried there, by binding it. It is not kept.
+    """A port that nobody listens on, on the node of a bundle; tried there, by binding it.
+
+    It is not kept: whoever starts a server there tries another port if somebody was quicker, as replicas do.
 
     Args:
         pg: a group that is whole.

@@ -19,12 +19,15 @@ from ray.exceptions import RayError
 from ray.util.placement_group import placement_group_table
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from curator.cluster.capacity import offers_from_nodes
 from curator.cluster.session import NAMESPACE, ray_session
+from curator.cluster.topology import alive_nodes
 from curator.errors import ConfigError, ExecutorError
 from curator.placement import remove_named_pgs_with_prefix
 from curator.serve.endpoints import FAILED, UP
 from curator.serve.keeper import ReplicaKeeper, ReplicaReport, group_prefix
 from curator.serve.processes import PREFIX
+from curator.serve.requests import request_of
 from curator.serve.settings import ReplicaSettings
 from curator.stopping import check_stop
 
@@ -36,7 +39,7 @@ _GONE_S = 5.0
 
 @contextlib.contextmanager
 def replicas_beside(
-    sets: Sequence[ReplicaSettings], directory: Path, *, ignore_head_node: bool = False
+    sets: Sequence[ReplicaSettings], directory: Path, *, ignore_head_node: bool = False, worker_cpus: float = 0.0
 ) -> Iterator[None]:
     """Have replicas up, in the Ray session of this process or in a private one.
 
@@ -44,10 +47,12 @@ def replicas_beside(
         sets: what is to be served.
         directory: for addresses, keys and logs; nodes that run stages or replicas must see it.
         ignore_head_node: leave the head node alone.
+        worker_cpus: cores that a worker of the run takes.
 
     Raises:
         ConfigError: two sets have one name, or a set of that name is up with other settings.
-        ExecutorError: they do not fit, or a replica was given up; nothing is left of them.
+        ExecutorError: they do not fit, or leave no room to a worker on any cluster of this size; a replica was given
+            up. Nothing is left of them.
     """
     if not sets:
         yield
@@ -57,6 +62,7 @@ def replicas_beside(
     with ray_session():
         reap_groups()
         own = [each for each in sets if not _use_standing(each, directory)]
+        _check_room(own, worker_cpus)
         owner = f"run-{ray.get_runtime_context().get_job_id()}"
         keeper = None
         try:
@@ -68,6 +74,21 @@ def replicas_beside(
         finally:
             if keeper is not None:
                 end_keeper(keeper, owner, max(each.stop_timeout_s for each in own))
+
+
+def _check_room(sets: Sequence[ReplicaSettings], worker_cpus: float) -> None:
+    """Refuse replicas beside which a worker would wait for the end of the run, which is theirs."""
+    cores = sum(offer.cpus for offer in offers_from_nodes(alive_nodes()))
+    taken = sum(each.replicas * request_of(each).bundle_resources(1).cpus for each in sets)
+    if taken <= cores < taken + worker_cpus:
+        said = " or ".join(
+            f"replicas.{each.name}.replicas ({each.replicas}) or its resources.cpus ({each.bundle().cpus:g})"
+            for each in sets
+        )
+        raise ExecutorError(
+            f"replicas: {taken:g} of {cores:g} CPUs are theirs for the whole run, and no worker of {worker_cpus:g} CPU "
+            f"fits beside them: it would wait in vain. Lower {said}, or what a worker takes, or add nodes."
+        )
 
 
 def check_names(sets: Sequence[ReplicaSettings]) -> None:

@@ -51,12 +51,12 @@ class ServerCommand:
     Args:
         words: the program and its arguments; nothing of it goes through a shell.
         variables: of its environment, over what the node has.
-        before: a command to be run to its end first; empty for none.
+        model_path: what must be there on the node; empty for a model that has a name.
     """
 
     words: tuple[str, ...]
     variables: Mapping[str, str]
-    before: tuple[str, ...] = ()
+    model_path: str = ""
 
 
 def server_command(settings: ReplicaSettings, rank: Rank, *, key: str, key_file: str) -> ServerCommand:
@@ -75,15 +75,18 @@ def server_command(settings: ReplicaSettings, rank: Rank, *, key: str, key_file:
     """
     own = {str(name): str(value) for name, value in dict((settings.runtime_env or {}).get("env_vars") or {}).items()}
     variables = {**own, KEY_VARIABLE: SecretText(key)}
+    if settings.engine == "command":
+        return ServerCommand(tuple(_command(settings, rank, key_file)), variables)
+    is_path = settings.model.startswith("/") and ":" not in settings.model  # FOLDER:FILE.gguf is one as well
+    model_path = settings.model if is_path else ""
     if settings.engine == "vllm":
-        return ServerCommand(tuple(_vllm(settings, rank)), {**variables, **_vllm_variables(settings, rank, key)})
-    if settings.engine == "transformers":
-        words = tuple(_transformers(settings, rank))
-        if settings.model != TINY_MODEL:
-            return ServerCommand(words, variables)
-        before = (sys.executable, "-m", "curator.serve.tiny_model", TINY_MODEL)
-        return ServerCommand(words, {"HF_HUB_OFFLINE": "1", **variables}, before)
-    return ServerCommand(tuple(_command(settings, rank, key_file)), variables)
+        variables |= _vllm_variables(settings, rank, key)
+        return ServerCommand(tuple(_vllm(settings, rank)), variables, model_path)
+    usual = {"HF_HUB_OFFLINE": "1"} if settings.model == TINY_MODEL else {}
+    if settings.device == "cpu":
+        # Torch would take all cores of the node, those of workers and of other replicas too.
+        usual["OMP_NUM_THREADS"] = str(max(1, int(settings.bundle().cpus)))
+    return ServerCommand(tuple(_transformers(settings, rank)), {**usual, **variables}, model_path)
 
 
 def options(arguments: Mapping[str, Any]) -> Iterator[str]:

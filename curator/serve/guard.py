@@ -1,11 +1,10 @@
 """The guard of a model server: a small process in a session of its own that ends the server, and all it has started.
 
-Run by its path, ``python -I -S guard.py STOP_TIMEOUT_S BEFORE COMMAND``, both as JSON lists of words, so that it starts
-in no time; standard library only. What is to run before the server runs to its end first, in the same tree.
-Its standard input is a pipe that its owner holds and never writes to. The guard ends the whole tree of the server when
-that pipe closes, which is what any death of the owner does, when it gets SIGTERM, or when the server ends by itself.
-Processes whose parent is gone become its own children, so none gets away. If the guard itself is killed, the kernel
-kills the server.
+Run by its path, ``python -I -S guard.py STOP_TIMEOUT_S COMMAND``, the command as a JSON list of words, so that it
+starts in no time; standard library only. Its standard input is a pipe that its owner holds and never writes to. The
+guard ends the whole tree of the server when that pipe closes, which is what any death of the owner does, when it gets
+SIGTERM, or when the server ends by itself. Processes whose parent is gone become its own children, so none gets away.
+If the guard itself is killed, the kernel kills the server.
 """
 
 from __future__ import annotations
@@ -30,12 +29,12 @@ def main(words: list[str]) -> int:
     """Guard one server until nothing of it is left.
 
     Args:
-        words: seconds between SIGTERM and SIGKILL, what runs before the server, and the server's command.
+        words: seconds between SIGTERM and SIGKILL, and the server's command.
 
     Returns:
         The server's exit code; 128 and its signal if one ended it.
     """
-    stop_timeout_s, before, command = float(words[0]), json.loads(words[1]), json.loads(words[2])
+    stop_timeout_s, command = float(words[0]), json.loads(words[1])
     libc = ctypes.CDLL(None)
     libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     told = []
@@ -44,7 +43,7 @@ def main(words: list[str]) -> int:
     guard = os.getpid()
     server = os.fork()
     if server == 0:
-        _become(before, command, libc, guard)
+        _become(command, libc, guard)
     code = None
     while code is None and not told and not _is_closed():
         code = _reap(server)
@@ -54,7 +53,7 @@ def main(words: list[str]) -> int:
     return code
 
 
-def _become(before: list[str], command: list[str], libc: ctypes.CDLL, guard: int) -> None:
+def _become(command: list[str], libc: ctypes.CDLL, guard: int) -> None:
     """Turn this fresh child into the server, in a process group of its own."""
     try:
         os.setpgid(0, 0)
@@ -65,10 +64,7 @@ def _become(before: list[str], command: list[str], libc: ctypes.CDLL, guard: int
             os._exit(1)
         null = os.open(os.devnull, os.O_RDONLY)
         os.dup2(null, 0)
-        failed = os.spawnvp(os.P_WAIT, before[0], before) if before else 0  # noqa: S606 - no shell, here and below
-        if failed:
-            os._exit(failed)
-        os.execvp(command[0], command)  # noqa: S606
+        os.execvp(command[0], command)  # noqa: S606 - no shell
     except BaseException as error:  # noqa: BLE001 - a fork must not go on as a second guard
         os.write(2, f"{command[0]}: {error}\n".encode())
     finally:

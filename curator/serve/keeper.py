@@ -21,7 +21,7 @@ from curator.placement import ReplicaGroup, acquire_replicas, rebuild, remove_na
 from curator.placement.groups import lost_bundles, remove_pg
 from curator.serve.endpoints import ENDED, FAILED, STARTING, UP, write_addresses, write_key
 from curator.serve.processes import PREFIX
-from curator.serve.replica import Launch, Replica
+from curator.serve.replica import Launch, PortTakenError, Replica
 from curator.serve.requests import request_of
 from curator.serve.settings import ReplicaSettings
 
@@ -152,7 +152,7 @@ class ReplicaKeeper:
         budget, pause_s = settings.max_restarts, _PAUSES_S[0]
         deadline: float | None = None
         while not self._stopping.is_set():
-            up_since, reason = None, ""
+            up_since, reason, is_unlucky = None, "", False
             try:
                 # Its group is not whole any more when a node is gone, and all of it is reserved anew.
                 if lost_bundles(group.pg):
@@ -169,6 +169,8 @@ class ReplicaKeeper:
                     reason = replica.watch()
             except ConfigError as error:
                 budget, reason = 0, str(error)
+            except PortTakenError as error:
+                is_unlucky, reason = True, str(error)
             except CuratorError as error:
                 reason = str(error)
             except Exception as error:  # noqa: BLE001 - whatever it is, the replica is not there
@@ -181,11 +183,11 @@ class ReplicaKeeper:
                 deadline, pause_s = None, _PAUSES_S[0]
                 budget = settings.max_restarts if now - up_since > _FORGIVEN_AFTER_S else budget
             is_late = deadline is not None and now >= deadline
-            if budget == 0 or is_late:
+            if (budget == 0 and not is_unlucky) or is_late:
                 self._say(report, state=FAILED, url="", ends=report.ends + 1, reason=reason)
                 remove_pg(group.pg)
                 return
-            budget -= 1
+            budget -= not is_unlucky
             logger.warning("{}: {} It is started again.", report.name, reason)
             self._say(report, state=STARTING, url="", ends=report.ends + 1, reason=reason)
             self._stopping.wait(pause_s)

@@ -27,6 +27,9 @@ MARK = "CURATOR_REPLICA"
 PREFIX = "curator-replicas."
 """What marks, and the names of placement groups, begin with; the owner follows, and the replica."""
 
+_GUARD = b"/curator/serve/guard.py"
+"""How the path of a guard ends, whichever installation it is of: two of them may run on one machine at once."""
+
 _TAIL_BYTES = 16 << 10
 _END_S = 5.0
 
@@ -81,7 +84,6 @@ def start_server(
     mark: str,
     stop_timeout_s: float,
     folder: Path,
-    before: Sequence[str] = (),
 ) -> GuardedServer:
     """Start a server under a guard.
 
@@ -92,7 +94,6 @@ def start_server(
         mark: name of the replica.
         stop_timeout_s: seconds between SIGTERM and SIGKILL.
         folder: where it runs.
-        before: a command that runs to its end first; the server does not start if it fails.
 
     Raises:
         ExecutorError: there is no such program.
@@ -111,10 +112,7 @@ def start_server(
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     with open(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "ab") as output:
         process = subprocess.Popen(  # noqa: S603 - what the configuration says, and no shell
-            [
-                *(sys.executable, "-I", "-S", str(guard.__file__), str(stop_timeout_s)),
-                *(json.dumps(list(before)), json.dumps([found, *arguments])),
-            ],
+            [sys.executable, "-I", "-S", str(guard.__file__), str(stop_timeout_s), json.dumps([found, *arguments])],
             stdin=subprocess.PIPE,
             stdout=output,
             stderr=subprocess.STDOUT,
@@ -140,7 +138,7 @@ def marked_processes() -> dict[str, dict[int, bool]]:
             continue  # it has ended, or is somebody else's
         if mark:
             name = mark.removeprefix(needle).decode(errors="replace")
-            found.setdefault(name, {})[int(entry.name)] = guard.__file__.encode() in words
+            found.setdefault(name, {})[int(entry.name)] = any(word.endswith(_GUARD) for word in words)
     return found
 
 

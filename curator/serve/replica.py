@@ -15,11 +15,11 @@ from types import TracebackType
 from typing import Any, Self
 
 import ray
-from ray.exceptions import GetTimeoutError, RayActorError, RayError
+from ray.exceptions import GetTimeoutError, RayActorError, RayError, RayTaskError
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from curator.cluster.topology import alive_nodes
-from curator.errors import ConfigError, ExecutorError
+from curator.errors import ConfigError, CuratorError, ExecutorError
 from curator.placement import ReplicaGroup
 from curator.serve.engines import Rank, server_command
 from curator.serve.settings import ReplicaSettings
@@ -54,6 +54,10 @@ class Launch:
 
     def __repr__(self) -> str:
         return f"Launch({self.mark!r})"
+
+
+class PortTakenError(ExecutorError):
+    """Another program has taken the port of a server, between its choice and the server's start."""
 
 
 class Replica:
@@ -110,7 +114,8 @@ class Replica:
             deadline: of the monotonic clock.
 
         Raises:
-            ConfigError: a server is open to everybody.
+            ConfigError: a server is open to everybody; the model is not there.
+            PortTakenError: a server ended because somebody else was quicker at its port.
             ExecutorError: a server ended, or did not answer in time; a node is lost.
         """
         settings, launch, spec = self.launch.settings, self.launch, self.group.placement.spec
@@ -176,14 +181,12 @@ class Replica:
         settings, key = self.launch.settings, self.launch.key
         rank_0 = self._supervisors[0]
         while not self._stopping.is_set():
-            if reason := self._ended():
-                raise ExecutorError(reason)
+            self._check_runs()
             # One that was placed late is asked at least once.
             patience_s = min(max(deadline - time.monotonic(), 1.0), max(settings.health_timeout_s, 10.0))
             asked = rank_0.ask.remote(url, settings.served_model, key, patience_s)
             while not ray.wait([asked], timeout=_LOOK_S)[0]:
-                if reason := self._ended():
-                    raise ExecutorError(reason)
+                self._check_runs()
                 if self._stopping.is_set():
                     return
             if not (last := _get(asked, _CALL_S)):
@@ -202,6 +205,14 @@ class Replica:
                     f"{self._log_says(tail)}"
                 )
             self._stopping.wait(_LOOK_S)
+
+    def _check_runs(self) -> None:
+        if not (reason := self._ended()):
+            return
+        for supervisor in self._supervisors:
+            if port := _get(supervisor.taken_port.remote(), _CALL_S):
+                raise PortTakenError(f"port {port} of its node was taken before its server listened there; {reason}")
+        raise ExecutorError(reason)
 
     def _ended(self) -> str:
         """Why a server has ended; empty if all run."""
@@ -224,6 +235,7 @@ def _get(reference: Any, timeout_s: float) -> Any:  # noqa: ANN401
         raise ExecutorError(f"its node has not answered for {timeout_s:g} s.") from error
     except RayActorError as error:
         raise ExecutorError("its worker or its node was lost.") from error
-    except ray.exceptions.RayTaskError as error:
-        cause: Exception = error.as_instanceof_cause()  # type: ignore[no-untyped-call]
-        raise cause from None
+    except RayTaskError as error:
+        if isinstance(error.cause, CuratorError):
+            raise error.cause from None
+        raise ExecutorError(f"{error.cause!r} on its node.") from error

@@ -18,8 +18,8 @@ from pathlib import Path
 
 import ray
 
-from curator.errors import ExecutorError
-from curator.placement.addresses import check_address, find_free_port
+from curator.errors import ConfigError, ExecutorError
+from curator.placement.addresses import check_address, find_free_port, is_port_taken
 from curator.serve.engines import ServerCommand
 from curator.serve.processes import GuardedServer, kill_orphans, start_server
 
@@ -47,6 +47,7 @@ class Supervisor:
     def __init__(self) -> None:
         _end_with_parent()
         self._server: GuardedServer | None = None
+        self._host, self._ports = "", list[int]()
         kill_orphans()
 
     def place(self, is_one_machine: bool, num_ports: int) -> tuple[str, list[int], str]:
@@ -69,10 +70,11 @@ class Supervisor:
         first = 20_000 + (os.getpid() * 7) % 12_000
         for _ in range(num_ports):
             ports.append(find_free_port(host, ports[-1] + 1 if ports else first, 32_767))
+        self._host, self._ports = host, ports
         return host, ports, ray.get_runtime_context().get_node_id()
 
     def start(self, command: ServerCommand, directory: str, *, mark: str, stop_timeout_s: float) -> None:
-        """Start the server; what is to run before it runs in front of it, in the same tree.
+        """Start the server.
 
         Args:
             command: what to start.
@@ -81,9 +83,15 @@ class Supervisor:
             stop_timeout_s: seconds between SIGTERM and SIGKILL.
 
         Raises:
+            ConfigError: the model is a folder that is not here.
             ExecutorError: there is no such program here, or the directory cannot be written.
         """
         self.stop()
+        if command.model_path and not Path(command.model_path).exists():
+            raise ConfigError(
+                f"model: there is no {command.model_path!r} on its node. Name a folder that every node sees, or a "
+                "model of the hub."
+            )
         folder = Path(directory)
         log = folder / f"{mark.rpartition('.')[2]}.log"
         try:
@@ -91,7 +99,6 @@ class Supervisor:
                 command.words,
                 {**command.variables, **_visible_devices()},
                 log,
-                before=command.before,
                 mark=mark,
                 stop_timeout_s=stop_timeout_s,
                 folder=folder,
@@ -109,6 +116,10 @@ class Supervisor:
     def tail(self) -> str:
         """The end of what the server wrote."""
         return "" if self._server is None else self._server.tail()
+
+    def taken_port(self) -> int | None:
+        """The port of ``place`` that another program has; to be asked when the server has ended, with all it began."""
+        return next((port for port in self._ports if is_port_taken(self._host, port)), None)
 
     def ask(self, url: str, model: str, key: str, timeout_s: float) -> str:
         """Ask for a real completion of one token.

@@ -2,7 +2,7 @@
 
 The words are those of its own command. Its server asks for no key, so that on an address which other machines reach
 anybody could use the model. Here every request but ``GET /health`` must carry the key that ``CURATOR_REPLICA_KEY``
-holds; without that variable nothing is started.
+holds; without that variable nothing is started. The tiny model is made in the working directory first.
 """
 
 from __future__ import annotations
@@ -11,9 +11,12 @@ import hmac
 import os
 import sys
 from collections.abc import Awaitable, Callable, MutableMapping
+from pathlib import Path
 from typing import Any
 
 from curator.serve.engines import KEY_VARIABLE
+from curator.serve.settings import TINY_MODEL
+from curator.serve.tiny_model import make_tiny_model
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -56,6 +59,8 @@ def main() -> None:
         from transformers.cli.transformers import app
     except ImportError as error:
         raise SystemExit(f"{error}. Install it with: pip install 'curator[replicas]'") from error
+    if any(word.partition("@")[0] == TINY_MODEL for word in sys.argv):
+        make_tiny_model(Path(TINY_MODEL))
     config: Any = uvicorn.Config
     plain = config.__init__
 

@@ -3,7 +3,7 @@ import socket
 import pytest
 
 from curator.errors import ConfigError, ExecutorError
-from curator.placement.addresses import check_address, check_ports, find_free_port
+from curator.placement.addresses import check_address, check_ports, find_free_port, is_port_taken
 
 
 @pytest.mark.parametrize(
@@ -28,6 +28,15 @@ def test_the_first_port_that_nobody_listens_on_is_found_even_behind_a_listener_o
         assert find_free_port("127.0.0.1", port, 32_700) > port
         with pytest.raises(ExecutorError, match=rf"^port {port} of 127\.0\.0\.1 is in use"):
             find_free_port("127.0.0.1", port, port)
+
+
+def test_a_port_is_taken_while_a_program_listens_there_and_not_by_connections_that_have_ended():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        assert is_port_taken("127.0.0.1", port)
+        with socket.create_connection(("127.0.0.1", port)):
+            server.accept()[0].close()  # the side that closes first waits for a minute
+    assert not is_port_taken("127.0.0.1", port)
 
 
 def test_a_range_of_ports_that_are_all_in_use_is_said_to_be():

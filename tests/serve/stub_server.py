@@ -1,16 +1,16 @@
 """A small server that speaks OpenAI's protocol, and misbehaves on demand: the real thing that faults happen to.
 
 ``python stub_server.py --port P [--host H] [--key-file F] [--mode MODE] [--state DIRECTORY]``. Modes: ``well``,
-``hangs`` (accepts and never answers), ``dies`` (exits at once), ``500``, ``garbage``, ``slow`` (a second an answer),
-``never`` (runs, and does not listen), ``busy_port`` (its port is in use, the first time), ``hangs_later`` (well for 3
-requests), ``stubborn`` (ignores SIGTERM, and so does its child in a session of its own), ``open`` (asks for no key).
+``hangs`` (accepts and never answers), ``dies`` (exits at once), ``500``, ``garbage``, ``slow`` (half a second for each
+answer), ``never`` (runs, and does not listen), ``late`` (says its port in a file, and listens when there is another
+one, ``taken``), ``hangs_later`` (well for 3 requests), ``stubborn`` (ignores SIGTERM, and so does its child in a
+session of its own), ``open`` (asks for no key).
 """
 
 import argparse
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -59,7 +59,7 @@ class Handler(BaseHTTPRequestHandler):
         if self.mode == "hangs" or (self.mode == "hangs_later" and asked > 3):
             time.sleep(3600)
         if self.mode == "slow":
-            time.sleep(1)
+            time.sleep(0.5)
         if self.mode == "500":
             content, status = {"error": "no"}, 500
         body = b"<html>no</html>" if self.mode == "garbage" else json.dumps(content).encode()
@@ -87,10 +87,10 @@ def main():
         sys.exit("the model is not there")
     if mode == "never":
         time.sleep(3600)
-    if mode == "busy_port" and not (arguments.state / "was_busy").exists():
-        (arguments.state / "was_busy").touch()
-        with socket.create_server((arguments.host, arguments.port)):
-            ThreadingHTTPServer((arguments.host, arguments.port), Handler)
+    if mode == "late" and not (arguments.state / "taken").exists():
+        (arguments.state / "port").write_text(str(arguments.port))
+        while not (arguments.state / "taken").exists():
+            time.sleep(0.02)
     if mode == "stubborn":
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         subprocess.Popen(

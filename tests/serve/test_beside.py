@@ -4,6 +4,8 @@ import json
 import os
 import re
 import signal
+import socket
+import threading
 import urllib.request
 from pathlib import Path
 
@@ -97,13 +99,28 @@ def test_a_server_that_hangs_is_ended_and_comes_back(stub, tmp_path, wait_for):
         wait_for(lambda: [each.url for each in of(settings, tmp_path).endpoints() if each.url != first])
 
 
-def test_a_port_in_use_costs_a_restart_and_nothing_else(stub, tmp_path):
-    settings = stub("busy_port", command=["--state", str(tmp_path)])
-    with replicas_beside([settings], tmp_path):
-        assert ask(of(settings, tmp_path).endpoints()[0])
-        keeper = find_keeper(f"run-{ray.get_runtime_context().get_job_id()}")
-        (report,) = ray.get(keeper.report.remote())
-        assert report.ends == 1
+def test_a_port_that_another_program_takes_first_costs_no_restart_and_another_one_is_used(stub, tmp_path, wait_for):
+    settings = stub("late", max_restarts=0, command=["--state", str(tmp_path)])
+
+    def take_its_port():
+        port = int(wait_for(lambda: (tmp_path / "port").exists() and (tmp_path / "port").read_text()))
+        with socket.create_server(("127.0.0.1", port)):
+            (tmp_path / "taken").touch()
+            done.wait()
+
+    done = threading.Event()
+    taker = threading.Thread(target=take_its_port)
+    taker.start()
+    try:
+        with replicas_beside([settings], tmp_path):
+            (endpoint,) = of(settings, tmp_path).endpoints()
+            assert ask(endpoint)
+            assert f":{(tmp_path / 'port').read_text()}/" not in endpoint.url
+            keeper = find_keeper(f"run-{ray.get_runtime_context().get_job_id()}")
+            assert [report.ends for report in ray.get(keeper.report.remote())] == [1]
+    finally:
+        done.set()
+        taker.join()
     assert "Address already in use" in (tmp_path / "stub-0.log").read_text()
 
 
@@ -116,12 +133,12 @@ def test_a_server_that_needs_sigkill_and_its_child_are_gone_behind_the_run(stub,
 def test_servers_that_never_get_well_are_given_up_in_bounded_time_each_with_its_reason(stub, tmp_path, wait_for):
     reasons = {
         "dies": r"its server ended with exit code 1\. Its log is .*stub-dies-0.log, and ends:.*the model is not there",
-        "never": r"no request within 10 s \(start_timeout_s\): .* answered by nothing: .*Connection refused",
-        "hangs": r"no request within 10 s \(start_timeout_s\): .* answered by nothing: .*timed out",
-        "500": r"no request within 10 s \(start_timeout_s\): .* answered by 500",
-        "garbage": r"no request within 10 s \(start_timeout_s\): .* answered by no completion: '<html>no</html>'",
+        "never": r"no request within 7 s \(start_timeout_s\): .* answered by nothing: .*Connection refused",
+        "hangs": r"no request within 7 s \(start_timeout_s\): .* answered by nothing: .*timed out",
+        "500": r"no request within 7 s \(start_timeout_s\): .* answered by 500",
+        "garbage": r"no request within 7 s \(start_timeout_s\): .* answered by no completion: '<html>no</html>'",
     }
-    limits = {mode: 60 if mode == "dies" else 10 for mode in reasons}
+    limits = {mode: 60 if mode == "dies" else 7 for mode in reasons}
     sets = [stub(mode, name=f"stub-{mode}", start_timeout_s=limits[mode], max_restarts=1) for mode in reasons]
     keeper = start_keeper(sets, "tests", tmp_path)
     try:
@@ -146,13 +163,27 @@ def test_a_program_that_is_not_there_ends_the_run_and_says_so(stub, tmp_path):
     from dataclasses import replace
 
     settings = replace(stub(max_restarts=0), command=["no-such-server", "{port}"])
-    with pytest.raises(ExecutorError, match="no program 'no-such-server'"), replicas_beside([settings], tmp_path):
+    with (
+        pytest.raises(ExecutorError, match=r"^replicas.stub: stub-0: there is no program 'no-such-server'"),
+        replicas_beside([settings], tmp_path),
+    ):
+        pytest.fail("it began")
+
+
+def test_a_model_that_is_not_there_ends_the_run_at_once_and_is_named(stub, tmp_path):
+    from dataclasses import replace
+
+    settings = replace(stub(max_restarts=3), model="/no/such/model", engine="vllm", command=None)
+    with (
+        pytest.raises(ExecutorError, match=r"^replicas.stub: stub-0: model: there is no '/no/such/model' on its node"),
+        replicas_beside([settings], tmp_path),
+    ):
         pytest.fail("it began")
 
 
 def test_what_can_never_fit_is_refused_at_once_with_the_sizes_that_would(stub, tmp_path):
     settings = stub(device="gpu", tp_size=8)
-    with pytest.raises(ExecutorError, match=r"(?s)replicas.stub.*"), replicas_beside([settings], tmp_path):
+    with pytest.raises(ExecutorError, match=r"TP=8: .* would fit: 1, 2, 4\."), replicas_beside([settings], tmp_path):
         pytest.fail("it began")
 
 

@@ -2,14 +2,17 @@
 
 import importlib.util
 import inspect
+import json
+import warnings
 
 import pytest
 
 from curator.serve.engines import KEY_VARIABLE, Rank, server_command
 from curator.serve.settings import TINY_MODEL, ReplicaSettings
+from curator.serve.tiny_model import ANSWERS
 
 VLLM_OPTIONS = {
-    # https://docs.vllm.ai: "vllm serve", and "Parallelism and Scaling" for what several nodes need
+    # What the parser of vLLM 0.33.0 takes, and https://docs.vllm.ai says: "vllm serve", "Parallelism and Scaling"
     *("--revision", "--host", "--port", "--tensor-parallel-size", "--pipeline-parallel-size"),
     *("--nnodes", "--node-rank", "--master-addr", "--master-port", "--headless"),
 }
@@ -50,7 +53,7 @@ def test_vllm_on_two_nodes_has_a_server_and_a_follower_that_finds_it():
     assert "VLLM_API_KEY" not in both[1].variables
 
 
-def test_every_option_of_vllm_is_one_that_its_documentation_has():
+def test_every_option_of_vllm_is_one_that_it_is_known_to_have():
     words = [
         *command_of(of_vllm(tp_size=2, pp_size=2, revision="r"), Rank("h", 1, 0, 2, "m", 2)).words,
         *command_of(of_vllm(tp_size=2, pp_size=2, revision="r"), Rank("h", 1, 1, 2, "m", 2)).words,
@@ -58,16 +61,39 @@ def test_every_option_of_vllm_is_one_that_its_documentation_has():
     assert {word for word in words if word.startswith("--")} == VLLM_OPTIONS
 
 
-def test_vllm_s_own_parser_takes_its_command_lines():
+@pytest.fixture
+def vllm_parser(monkeypatch):
+    """The parser of ``vllm serve``, which wants to know a device; it is there on a machine without one as well."""
     if importlib.util.find_spec("vllm") is None:
-        pytest.skip("vLLM is not installed: its command lines are compared with its documentation only")
-    from vllm.entrypoints.openai.cli_args import make_arg_parser
-    from vllm.utils import FlexibleArgumentParser
+        pytest.skip("vLLM is not installed: what the parser of 0.33.0 takes is in VLLM_OPTIONS")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what it imports is deprecated here and there
+        from vllm import platforms
+        from vllm.entrypoints.common.cli_args import make_arg_parser
+        from vllm.platforms.cpu import CpuPlatform
+        from vllm.utils.argparse_utils import FlexibleArgumentParser
 
-    parser = make_arg_parser(FlexibleArgumentParser())
+        monkeypatch.setattr(platforms, "_current_platform", CpuPlatform())
+        return make_arg_parser(FlexibleArgumentParser())
+
+
+def test_vllm_s_own_parser_takes_its_command_lines_and_reads_them_as_they_are_meant(vllm_parser):
+    """Compared with vLLM 0.33.0; nothing is started."""
+    arguments = {"max_model_len": 8192, "enforce_eager": True, "enable_prefix_caching": False, "hf_overrides": {"a": 1}}
+    words = command_of(of_vllm(tp_size=4, revision="abc", arguments=arguments)).words
+    said = vllm_parser.parse_args(list(words[2:]))
+    assert (said.model_tag, said.revision, said.host, said.port) == ("org/model", "abc", "127.0.0.1", 8000)
+    assert (said.tensor_parallel_size, said.nnodes, said.headless) == (4, 1, False)
+    assert (said.max_model_len, said.enforce_eager, said.enable_prefix_caching) == (8192, True, False)
+    assert said.hf_overrides == {"a": 1}
     for rank in (0, 1):
         words = command_of(of_vllm(tp_size=8, pp_size=2), Rank("10.0.0.1", 8000, rank, 2, "10.0.0.1", 29000)).words
-        assert parser.parse_args(list(words[2:])).nnodes == 2
+        said = vllm_parser.parse_args(list(words[2:]))
+        assert (said.tensor_parallel_size, said.pipeline_parallel_size) == (8, 2)
+        assert (said.nnodes, said.node_rank, said.headless) == (2, rank, rank == 1)
+        assert (said.master_addr, said.master_port) == ("10.0.0.1", 29000)
+    with pytest.raises(SystemExit):
+        vllm_parser.parse_args(["org/model", "--no-such-option"])
 
 
 def test_transformers_on_the_cpu():
@@ -85,7 +111,15 @@ def test_transformers_on_the_cpu():
         *("--port", "8000", "--device", "cpu", "--dtype", "float32"),
     )
     assert settings.served_model == "org/model@abc"
-    assert command.before == ()
+    assert command.variables["OMP_NUM_THREADS"] == "1"
+
+
+def test_a_server_on_the_cpu_has_a_thread_for_each_core_that_it_reserves_unless_its_set_says_otherwise():
+    said = {"name": "small", "model": "m", "engine": "transformers", "resources": {"cpus": 6}}
+    env = {"env_vars": {"OMP_NUM_THREADS": "2"}}
+    assert command_of(ReplicaSettings(**said, device="cpu")).variables["OMP_NUM_THREADS"] == "6"
+    assert command_of(ReplicaSettings(**said, device="cpu", runtime_env=env)).variables["OMP_NUM_THREADS"] == "2"
+    assert "OMP_NUM_THREADS" not in command_of(ReplicaSettings(**said)).variables
 
 
 def test_the_options_are_those_of_the_installed_transformers():
@@ -100,9 +134,9 @@ def test_the_options_are_those_of_the_installed_transformers():
     assert "force_model" in known
 
 
-def test_the_tiny_model_is_made_first_and_nothing_is_fetched_for_it():
+def test_nothing_is_fetched_for_the_tiny_model():
     command = command_of(ReplicaSettings(name="tiny", model=TINY_MODEL, engine="transformers", device="cpu"))
-    assert command.before[1:] == ("-m", "curator.serve.tiny_model", TINY_MODEL)
+    assert command.words[2:5] == ("curator.serve.transformers_server", "serve", TINY_MODEL)
     assert command.variables["HF_HUB_OFFLINE"] == "1"
 
 
@@ -137,11 +171,18 @@ def test_the_tiny_model_is_the_same_every_time_and_is_made_without_a_network(tmp
 
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
-    for name in ("one", "two"):
-        words = [sys.executable, "-m", "curator.serve.tiny_model", str(tmp_path / name)]
-        subprocess.run(words, check=True, timeout=120, capture_output=True)
+    makers = [
+        subprocess.Popen(
+            [sys.executable, "-m", "curator.serve.tiny_model", str(tmp_path / name)], stderr=subprocess.DEVNULL
+        )
+        for name in ("one", "two")
+    ]
+    assert [maker.wait(120) for maker in makers] == [0, 0]
     files = {path.name: path.read_bytes() for path in (tmp_path / "one").iterdir()}
     assert {"config.json", "model.safetensors", "tokenizer.json"} <= set(files)
     assert sum(map(len, files.values())) < 2_000_000
     assert files == {path.name: path.read_bytes() for path in (tmp_path / "two").iterdir()}
     assert sorted(path.name for path in tmp_path.iterdir()) == ["one", "two"]
+    generation = json.loads(files["generation_config.json"])
+    assert len(generation["eos_token_id"]) == len(ANSWERS)  # each answer ends a message
+    assert [json.loads(answer)["score"] for answer in ANSWERS[:-1]] == [0, 1, 2, 3, 4, 5]

@@ -5,11 +5,13 @@ import os
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import psutil
 import pytest
 
 from curator.errors import ExecutorError
+from curator.serve import guard
 from curator.serve.processes import kill_marked, kill_orphans, marked_processes, start_server
 
 TREE = """
@@ -125,23 +127,21 @@ def test_the_death_of_the_guard_by_sigkill_ends_the_server_and_the_rest_is_found
     assert marked_processes().get(mark, {}) == {}
 
 
-def test_a_server_whose_guard_is_alive_is_no_orphan(start, mark, tmp_path):
+@pytest.mark.parametrize("installation", ["this", "another"])
+def test_a_server_whose_guard_is_alive_is_no_orphan_whichever_installation_started_it(
+    installation, start, mark, tmp_path, monkeypatch
+):
+    if installation == "another":
+        copy = tmp_path / "curator" / "serve" / "guard.py"
+        copy.parent.mkdir(parents=True)
+        copy.write_bytes(Path(guard.__file__).read_bytes())
+        monkeypatch.setattr(guard, "__file__", str(copy))
     server = tree(start, mark, tmp_path)
+    monkeypatch.undo()
     killed = kill_orphans("curator-tests.")
     assert not set(killed) & set(marked_processes()[mark])
     assert server.exit_code() is None
     server.stop()
-
-
-def test_what_runs_before_a_server_runs_first_and_stops_it_if_it_fails(start, mark, tmp_path):
-    say = [sys.executable, "-c", "print('first')"]
-    server = start([sys.executable, "-c", "print('second')"], before=say)
-    wait_for(lambda: server.exit_code() is not None)
-    assert server.tail().split() == ["first", "second"]
-    server = start([sys.executable, "-c", "print('third')"], before=["false"])
-    wait_for(lambda: server.exit_code() is not None)
-    assert server.exit_code() == 1
-    assert "third" not in server.tail()
 
 
 def test_words_go_to_the_server_as_they_are_and_through_no_shell(start, mark, tmp_path):

@@ -114,6 +114,15 @@ def test_a_run_on_ray_data_has_replicas_too(cluster, served, corpus, tmp_path):
     assert built(*served(), *corpus, *words).run(tmp_path / "run").counts["kept"] == 60
 
 
+def test_replicas_that_leave_no_worker_on_any_node_end_the_run_at_once(cluster, served, corpus, tmp_path):
+    words = served(resources={"cpus": 4}, replicas=3)
+    run = built(*words, *corpus, "executor=ray_actor_pool", f"executor.address={cluster.address}")
+    with pytest.raises(
+        ExecutorError, match=r"12 of 12 CPUs are .* no worker of 1 CPU fits .* Lower replicas.served.replicas \(3\)"
+    ):
+        run.run(tmp_path / "run")
+
+
 def test_a_server_that_never_gets_well_ends_the_run_and_publishes_nothing(cluster, served, corpus, tmp_path):
     from curator.cluster import ray_session
 
@@ -166,14 +175,9 @@ def test_the_documented_command_works_with_the_tiny_model(corpus, tmp_path, loop
     pytest.importorskip("transformers", reason="the tiny model needs transformers: pip install curator[replicas]")
     import subprocess
 
-    words = ["executor=ray_actor_pool", "stages=llm_quality", "replicas=tiny_cpu", "replicas.tiny_cpu.replicas=2"]
-    more = [
-        "replicas.tiny_cpu.resources.cpus=0.25",
-        "stages.llm_score.cache_path=null",
-        "stages.llm_score.max_tokens=8",
-    ]
+    words = ["executor=ray_actor_pool", "stages=llm_quality", "replicas=tiny_cpu", "stages.llm_score.cache_path=null"]
     done = subprocess.run(
-        [sys.executable, "-m", "curator", *words, *more, *corpus, f"hydra.run.dir={tmp_path}/run"],
+        [sys.executable, "-m", "curator", *words, *corpus, f"hydra.run.dir={tmp_path}/run"],
         capture_output=True,
         text=True,
         timeout=240,
@@ -181,6 +185,11 @@ def test_the_documented_command_works_with_the_tiny_model(corpus, tmp_path, loop
         cwd=tmp_path,
     )
     assert done.returncode == 0, done.stderr
-    assert "60 records read" in done.stdout
-    assert "tiny_cpu-0" in done.stdout
-    assert "tiny_cpu-1" in done.stdout
+    counts = json.loads((tmp_path / "out" / "_curator" / "run.json").read_text())["counts"]
+    assert counts["read"] == 60 == counts["kept"] + counts["removed"]
+    assert min(counts["kept"], counts["removed"]) > 0
+    used = {line.split()[1]: line.split() for line in done.stdout.splitlines() if "tiny_cpu-" in line}
+    assert set(used) == {"tiny_cpu-0", "tiny_cpu-1"}
+    for row in used.values():
+        assert int(row[2]) > 20
+        assert (row[3], row[5]) == ("0", row[2])  # no errors, and one token an answer

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import urllib.request
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 import ray
@@ -15,10 +16,11 @@ from ray.util.placement_group import placement_group_table
 from curator.cluster import ray_session
 from curator.config.replica_commands import run_replicas
 from curator.errors import ConfigError
+from curator.placement.addresses import is_port_taken
 from curator.serve.beside import living_owners, replicas_beside
-from curator.serve.endpoints import ReplicaEndpoints
+from curator.serve.endpoints import ReplicaEndpoints, read_addresses
 from curator.serve.processes import PREFIX, kill_marked
-from curator.serve.standing import list_replicas, put_up, reap, take_down
+from curator.serve.standing import list_replicas, put_up, take_down
 
 pytestmark = pytest.mark.ray
 
@@ -100,17 +102,19 @@ def test_a_driver_that_is_killed_leaves_no_process_actor_or_group_behind_the_nex
     driver = subprocess.Popen([sys.executable, "-c", DRIVER, cluster.address, str(tmp_path), *stub().command])
     sign = tmp_path / ("began" if when == "running" else "stub-0.log")
     wait_for(lambda: sign.exists() or driver.poll() is not None)
+    ports = [int(urlsplit(url).port) for url in read_addresses(tmp_path / "stub.json")["urls"] if url]
+    assert len(ports) == (2 if when == "running" else 0)
     driver.kill()
     assert driver.wait() == -signal.SIGKILL
+    if when == "starting":
+        assert run_replicas(["down", f"executor.address={cluster.address}"]) == 0
     with ray_session(cluster.address):
         if when == "running":
             with replicas_beside([stub(name="next")], tmp_path / "next"):
                 assert {name.split(".")[2] for name in groups()} == {"next-0"}
-        else:
-            wait_for(lambda: not living_owners())
-            reap()
         assert groups() == []
         wait_for(lambda: not replica_processes())
+        assert not any(is_port_taken("127.0.0.1", port) for port in ports)
         assert living_owners() == set()
         named = ray.util.list_named_actors(all_namespaces=True)
         assert [each for each in named if each["namespace"] == "curator"] == []
