@@ -125,7 +125,7 @@ def _generate(folder: Path, corpora: Path, size: str) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, str(generator), "--seed-file", str(seed), "--size", size]
     command += ["--shard-mb", "50", "--workers", "2", "--no-pairs", "--out", str(partial)]
-    run_child(command, folder, pinned=False)
+    run_child(command, folder, pinned=False, limit_s=3600.0)
     # The shards alone: the generator's truth and manifest are no documents.
     shutil.rmtree(partial / "truth")
     (partial / "manifest.json").unlink()

@@ -57,6 +57,8 @@ class Cost:
     output: str = ""
     run_s: float | None = None
     """Wall seconds of the work alone, from the tool's own record, where it keeps one."""
+    worker_rss_bytes: int = 0
+    """Peak memory of the largest of Ray's workers, of a process tree."""
 
 
 @dataclass(frozen=True)
@@ -114,7 +116,15 @@ class Figures:
         return min(cpu), max(cpu)
 
 
-def run_child(command: Sequence[str], cwd: Path, *, cores: int = 1, tree: bool = False, pinned: bool = True) -> Cost:
+def run_child(
+    command: Sequence[str],
+    cwd: Path,
+    *,
+    cores: int = 1,
+    tree: bool = False,
+    pinned: bool = True,
+    limit_s: float = LIMIT_S,
+) -> Cost:
     """Run ``command`` to its end and return what it took.
 
     Args:
@@ -123,9 +133,10 @@ def run_child(command: Sequence[str], cwd: Path, *, cores: int = 1, tree: bool =
         cores: How many of the CPUs of this process it may use, the last ones first.
         tree: Sum the CPU time over all processes that descend from it, by sampling `/proc`.
         pinned: False lets it use all CPUs and threads; for preparing data.
+        limit_s: When it is killed.
 
     Raises:
-        ChildFailedError: The exit code is not 0, or `LIMIT_S` seconds passed.
+        ChildFailedError: The exit code is not 0, or ``limit_s`` seconds passed.
     """
     token = uuid.uuid4().hex
     env = {**os.environ, **QUIET_RAY, "PYTHONPATH": str(ROOT), "CURATOR_BENCHMARK": token}
@@ -145,7 +156,7 @@ def run_child(command: Sequence[str], cwd: Path, *, cores: int = 1, tree: bool =
             stderr=subprocess.STDOUT,
         )
         sampler = _TreeSampler(token, child.pid) if tree else None
-        stopper = threading.Timer(LIMIT_S, child.kill)
+        stopper = threading.Timer(limit_s, child.kill)
         stopper.start()
         _, status, usage = os.wait4(child.pid, 0)
         wall_s = time.perf_counter() - started
@@ -153,14 +164,14 @@ def run_child(command: Sequence[str], cwd: Path, *, cores: int = 1, tree: bool =
         stopper.cancel()
         printed.seek(0)
         output = printed.read().decode(errors="replace")
-    cpu_s, rss_bytes = usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024
+    cpu_s, rss_bytes, worker_rss_bytes = usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024, 0
     if sampler is not None:
-        sampled_s, rss_bytes = sampler.finish()
+        sampled_s, rss_bytes, worker_rss_bytes = sampler.finish()
         cpu_s = max(cpu_s, sampled_s)
     if child.returncode != 0:
         last = output.strip().replace(sys.executable, "python").splitlines()[-3:]
         raise ChildFailedError(f"ended with {child.returncode}, last words {last}")
-    return Cost(wall_s, cpu_s, rss_bytes, output)
+    return Cost(wall_s, cpu_s, rss_bytes, output, worker_rss_bytes=worker_rss_bytes)
 
 
 class _TreeSampler(threading.Thread):
@@ -173,7 +184,7 @@ class _TreeSampler(threading.Thread):
     def __init__(self, token: str, driver: int) -> None:
         super().__init__(daemon=True)
         self._mark = f"CURATOR_BENCHMARK={token}".encode()
-        self._driver, self._driver_rss_bytes = driver, 0
+        self._driver, self._driver_rss_bytes, self._worker_rss_bytes = driver, 0, 0
         # Between fork and exec the driver still shows the environment of this process.
         self._ours = {driver: True}
         self._cpu_s: dict[int, float] = {}
@@ -184,14 +195,14 @@ class _TreeSampler(threading.Thread):
         while not self._done.wait(SAMPLE_S):
             self._sample()
 
-    def finish(self, patience_s: float = 20.0) -> tuple[float, int]:
-        """Wait until the last process is gone; return CPU seconds and the driver's peak bytes."""
+    def finish(self, patience_s: float = 20.0) -> tuple[float, int, int]:
+        """Wait until the last process is gone; return CPU seconds, the driver's peak bytes and a worker's."""
         deadline = time.monotonic() + patience_s
         self._done.set()
         self.join()
         while self._sample() and time.monotonic() < deadline:
             time.sleep(SAMPLE_S)
-        return sum(self._cpu_s.values()), self._driver_rss_bytes
+        return sum(self._cpu_s.values()), self._driver_rss_bytes, self._worker_rss_bytes
 
     def _sample(self) -> int:
         alive = 0
@@ -207,6 +218,8 @@ class _TreeSampler(threading.Thread):
                 stat = (folder / "stat").read_text().rpartition(")")[2].split()
                 if pid == self._driver:
                     self._driver_rss_bytes = max(self._driver_rss_bytes, _peak_bytes(folder))
+                elif (folder / "cmdline").read_bytes().startswith(b"ray::"):
+                    self._worker_rss_bytes = max(self._worker_rss_bytes, _peak_bytes(folder))
             except OSError:
                 continue
             ticks = int(stat[11]) + int(stat[12])

@@ -1,10 +1,12 @@
-"""The peers of exact deduplication, as the short programs that one would write with them.
+"""The peers of exact and of fuzzy deduplication, as the short programs that one would write with them.
 
 Each gets an input folder and an output folder, and reads the input files in the order of their names.
-The schema is given, so that no peer pays for guessing it. All run with one thread.
+The schema is given where it can be, so that no peer pays for guessing it. All run with one thread.
+Of fuzzy deduplication all have word 5-grams and 14 bands of 8 rows, and otherwise their own defaults.
 """
 
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 from measure import Tool
@@ -72,6 +74,71 @@ for path in sorted(source.iterdir()):
 writer.close()
 """
 
+_DATASKETCH = """
+import json, pathlib, sys, xxhash
+from datasketch import MinHash, MinHashLSH
+source, target = map(pathlib.Path, sys.argv[1:3])
+target.mkdir()
+index, number = MinHashLSH(num_perm=112, params=(14, 8)), 0
+empty = MinHash(num_perm=112, hashfunc=xxhash.xxh32_intdigest)
+with (target / "out.jsonl").open("wb") as output:
+    for path in sorted(source.iterdir()):
+        with path.open("rb") as lines:
+            for line in lines:
+                words = json.loads(line)["text"].lower().split()
+                grams = {" ".join(words[i : i + 5]).encode() for i in range(max(len(words) - 4, 1))} if words else ()
+                signature = empty.copy()
+                signature.update_batch(list(grams))
+                if grams and index.query(signature):
+                    continue
+                if grams:
+                    index.insert(number, signature)
+                number += 1
+                output.write(line)
+"""
+
+# Words are split at white space: with those of spaCy, its default, it is six times slower.
+_DATATROVE = """
+import pathlib, sys
+from datatrove.executor import LocalPipelineExecutor
+from datatrove.pipeline.dedup.minhash import (
+    MinhashConfig, MinhashDedupBuckets, MinhashDedupCluster, MinhashDedupFilter, MinhashDedupSignature)
+from datatrove.pipeline.readers import JsonlReader
+from datatrove.pipeline.writers import JsonlWriter
+from datatrove.utils.word_tokenizers import WordTokenizer
+source, target = map(pathlib.Path, sys.argv[1:3])
+logs, signatures, buckets, removed = (str(target.with_name(name)) for name in ("logs", "sigs", "buckets", "removed"))
+
+class Words(WordTokenizer):
+    def word_tokenize(self, text):
+        return text.split()
+    sent_tokenize = span_tokenize = None
+
+def run(stage, *pipeline, tasks=1):
+    LocalPipelineExecutor(list(pipeline), tasks=tasks, workers=1, logging_dir=f"{logs}/{stage}").run()
+
+config = MinhashConfig(n_grams=5, num_buckets=14, hashes_per_bucket=8)
+run(1, JsonlReader(str(source)), MinhashDedupSignature(signatures, config, Words()))
+run(2, MinhashDedupBuckets(signatures, buckets, config=config), tasks=14)
+run(3, MinhashDedupCluster(buckets, removed, config))
+run(4, JsonlReader(str(source)), MinhashDedupFilter(removed),
+    JsonlWriter(str(target), "${rank}.jsonl", compression=None, expand_metadata=True))
+"""
+
+_TEXT_DEDUP = """
+import os, pathlib, sys
+source, target = map(pathlib.Path, sys.argv[1:3])
+cache = target.with_name("cache")
+os.environ |= {"HF_HUB_OFFLINE": "1", "HF_HOME": str(cache)}
+from datasets import load_from_disk
+from text_dedup.minhash import main
+main(["--path", "json", "--data_files", f"{source}/*.jsonl", "--split", "train", "--column", "text",
+      "--cache_dir", str(cache), "--output", str(cache / "kept"), "--num_proc", "1",
+      "--ngram", "5", "--num_perm", "112", "--b", "14", "--r", "8"], standalone_mode=False)
+target.mkdir()
+load_from_disk(cache / "kept").to_json(target / "out.jsonl")
+"""
+
 PEERS = {
     "jsonl": {
         "raw copy": _RAW_COPY,
@@ -91,11 +158,32 @@ PEERS = {
     },
 }
 
+# Of fuzzy deduplication: the package that each needs, and its program.
+FUZZY_PEERS = {
+    "datasketch": ("datasketch", _DATASKETCH),
+    "datatrove": ("datatrove", _DATATROVE),
+    "text-dedup": ("text_dedup", _TEXT_DEDUP),
+}
+
 
 def peer(kind: str, name: str) -> Tool:
     """One peer on one format, single-threaded."""
+    return _program(name, PEERS[kind][name])
 
+
+def fuzzy_peers() -> list[Tool]:
+    """The peers of fuzzy deduplication on JSON lines that are installed; says which are not."""
+    tools = []
+    for name, (package, program) in FUZZY_PEERS.items():
+        if find_spec(package) is None:
+            print(f"\n{name}: left out, the package {package!r} is not installed\n")
+        else:
+            tools.append(_program(name, program))
+    return tools
+
+
+def _program(name: str, program: str) -> Tool:
     def command(source: Path, target: Path) -> list[str]:
-        return [sys.executable, "-c", PEERS[kind][name], str(source), str(target)]
+        return [sys.executable, "-c", program, str(source), str(target)]
 
     return Tool(name, command)
