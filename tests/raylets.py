@@ -14,6 +14,9 @@ HEALTH = {
 }
 """A node that is gone is noticed within two seconds, one that stands still within five."""
 
+KEPT_WORKERS = {"num_workers_soft_limit": 4, "idle_worker_killing_time_threshold_ms": 60_000}
+"""A process that has run a task waits for the next one of its job: each takes a second or two to start."""
+
 ZONES = (
     {"num_gpus": 2, "labels": {"ray.io/node-type": "worker", "zone": "east"}},
     {"num_gpus": 2, "labels": {"ray.io/node-type": "worker", "zone": "west"}},
@@ -46,7 +49,7 @@ class Raylets:
 
         self._nodes = [{"num_cpus": 1, "object_store_memory": 80_000_000, **node} for node in nodes]
         head = {"num_cpus": head_cpus, "object_store_memory": 80_000_000, "include_dashboard": False}
-        self.cluster = Cluster(initialize_head=True, head_node_args={**head, "_system_config": HEALTH})
+        self.cluster = Cluster(initialize_head=True, head_node_args={**head, "_system_config": HEALTH | KEPT_WORKERS})
         self._up = [None] * len(nodes)
         self.mend()
 

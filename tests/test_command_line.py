@@ -1,4 +1,4 @@
-"""The command as it is typed: a subprocess, its exit code, and what it prints where."""
+"""The command as it is typed: a process, its exit code, and what it prints where."""
 
 import json
 import os
@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.forked_command import forked_command
+
 ROOT = Path(__file__).parents[1]
 
 
@@ -18,17 +20,20 @@ def environment(**more):
     return kept | {"PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"} | more
 
 
+@pytest.fixture(scope="module")
+def forked(tmp_path_factory):
+    with forked_command(tmp_path_factory.mktemp("forked"), environment()) as run:
+        yield run
+
+
 @pytest.fixture
-def curator(tmp_path):
+def curator(tmp_path, forked):
     """Runs the command in an empty folder."""
     folder = tmp_path / "work"
     folder.mkdir()
 
     def run(*words, **more):
-        command = [sys.executable, "-m", "curator", *words]
-        return subprocess.run(
-            command, cwd=folder, env=environment(**more), capture_output=True, text=True, timeout=120, check=False
-        )
+        return forked(words, cwd=folder, env=environment(**more))
 
     run.folder = folder
     return run

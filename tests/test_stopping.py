@@ -79,12 +79,12 @@ def start(folder, mark, *words):
     return STARTED[-1]
 
 
-def wait_for(condition, process, limit_s=120):
+def wait_for(condition, process, limit_s=120, poll_s=0.02):
     ends_s = time.monotonic() + limit_s
     while not condition():
         assert process.poll() is None, process.stderr.read()
         assert time.monotonic() < ends_s
-        time.sleep(0.02)
+        time.sleep(poll_s)
 
 
 def ray_folder(mark):
@@ -103,7 +103,7 @@ def wait_for_moment(moment, folder, mark, process):
     if moment == "starting":
         wait_for((folder / "out._curator").exists, process)
     elif moment == "ray starts":
-        wait_for(lambda: ray_folder(mark), process)
+        wait_for(lambda: ray_folder(mark), process, poll_s=0.2)  # a look at all processes takes long
     else:
         wait_for((folder / "working").exists, process)
 

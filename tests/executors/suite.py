@@ -45,11 +45,11 @@ def write_corpus(folder, num_files=4, num_documents=300):
     return folder
 
 
-def mark(path, *rows):
+def mark(path, *rows, word="MARKED"):
     """Mark some records of a JSON lines file for the stage ``OnMarked``."""
     lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
     for row in rows:
-        lines[row] = lines[row].replace("document", "MARKED document", 1)
+        lines[row] = lines[row].replace("document", f"{word} document", 1)
     path.write_text("".join(lines), encoding="utf-8")
 
 
@@ -72,12 +72,17 @@ class ExecutorSuite:
     def executor(self):
         raise NotImplementedError
 
+    @pytest.fixture
+    def one_worker(self, executor):
+        """For what any number of workers does alike; each takes a second or two to start on most backends."""
+        return executor
+
     def test_results_come_in_input_order_with_derived_ids_whatever_a_stage_calls_them(self, executor):
         tasks = executor.execute([AddOne(), Rename(), AddOne().with_(name="again")], numbers(5, 3, 9))
         assert [(task.task_id, task.value) for task in tasks] == [("0_0_0_0", 7), ("1_0_0_0", 5), ("2_0_0_0", 11)]
 
-    def test_one_task_that_becomes_many_numbers_its_children(self, executor):
-        tasks = executor.execute([Repeat(), AddOne()], numbers(2, 0, 3))
+    def test_one_task_that_becomes_many_numbers_its_children(self, one_worker):
+        tasks = one_worker.execute([Repeat(), AddOne()], numbers(2, 0, 3))
         assert [task.task_id for task in tasks] == ["0_0_0", "0_1_0", "2_0_0", "2_1_0", "2_2_0"]
         assert [task.value for task in tasks] == [1, 2, 1, 2, 3]
 
@@ -90,33 +95,33 @@ class ExecutorSuite:
         first = [task.task_id for task in executor.execute(stages, numbers(7, 2, 5))]
         assert first == [task.task_id for task in executor.execute(stages, numbers(7, 2, 5))]
 
-    def test_none_and_failed_tasks_never_reach_the_next_stage(self, executor):
-        tasks = executor.execute([DropOdd(), AddOne()], numbers(1, 2, 3, 4))
+    def test_none_and_failed_tasks_never_reach_the_next_stage(self, one_worker):
+        tasks = one_worker.execute([DropOdd(), AddOne()], numbers(1, 2, 3, 4))
         assert [(task.task_id, task.value) for task in tasks] == [("1_0_0", 3), ("3_0_0", 5)]
-        kept = executor.execute([GiveUp(), AddOne()], numbers(0, 1, 2))
+        kept = one_worker.execute([GiveUp(), AddOne()], numbers(0, 1, 2))
         assert [getattr(task, "value", task) for task in kept if hasattr(task, "value")] == [1, 3]
 
-    def test_no_result_is_a_result(self, executor):
-        assert executor.execute([DropOdd(), AddOne()], numbers(1, 3)) == []
-        assert executor.execute([AddOne()], []) == []
+    def test_no_result_is_a_result(self, one_worker):
+        assert one_worker.execute([DropOdd(), AddOne()], numbers(1, 3)) == []
+        assert one_worker.execute([AddOne()], []) == []
 
-    def test_no_stages_give_the_tasks_back(self, executor):
-        assert [task.value for task in executor.execute([], numbers(1, 2))] == [1, 2]
+    def test_no_stages_give_the_tasks_back(self, one_worker):
+        assert [task.value for task in one_worker.execute([], numbers(1, 2))] == [1, 2]
 
-    def test_a_failing_stage_is_named_with_its_task_and_reason(self, executor):
+    def test_a_failing_stage_is_named_with_its_task_and_reason(self, one_worker):
         with pytest.raises(
             StageError, match=r"stage 'fail_on' failed on task '1': ValueError: cannot take 2"
         ) as raised:
-            executor.execute([FailOn(2)], numbers(1, 2, 3))
+            one_worker.execute([FailOn(2)], numbers(1, 2, 3))
         assert (raised.value.stage, raised.value.task_id) == ("fail_on", "1")
 
-    def test_a_stage_that_returns_no_task_is_named(self, executor):
+    def test_a_stage_that_returns_no_task_is_named(self, one_worker):
         with pytest.raises(StageError, match="'return_text' returned a str"):
-            executor.execute([ReturnText()], numbers(1))
+            one_worker.execute([ReturnText()], numbers(1))
 
-    def test_a_failing_setup_ends_the_run_with_its_reason(self, executor):
+    def test_a_failing_setup_ends_the_run_with_its_reason(self, one_worker):
         with pytest.raises(Exception, match="no such model"):
-            executor.execute([FailSetup()], numbers(1))
+            one_worker.execute([FailSetup()], numbers(1))
 
     def test_every_worker_is_set_up_and_torn_down(self, executor, tmp_path):
         executor.execute([RecordCalls(tmp_path)], numbers(1, 2, 3, 4))
@@ -126,12 +131,11 @@ class ExecutorSuite:
         assert len(setups) == len(teardowns) >= 1
         assert any(name.startswith("setup_on_node-") for name in made)
 
-    def test_a_barrier_without_a_writer_is_refused(self, executor):
+    def test_a_barrier_without_a_writer_is_refused(self, one_worker):
         with pytest.raises(ConfigError, match="nothing is written behind it"):
-            executor.execute([Read("nowhere"), ExactDeduplication()])
+            one_worker.execute([Read("nowhere"), ExactDeduplication()])
 
-    @pytest.mark.parametrize("split_bytes", [700, 9_000])
-    def test_output_and_ledger_have_the_bytes_of_a_local_run(self, executor, tmp_path, split_bytes):
+    def test_output_and_ledger_have_the_bytes_of_a_local_run(self, executor, tmp_path, split_bytes=700):
         corpus = write_corpus(tmp_path / "in")
 
         def run(who, name):
@@ -148,68 +152,69 @@ class ExecutorSuite:
         assert verify_output(tmp_path / "ours").problems == []
         assert not list(tmp_path.glob("*._curator"))
 
-    def test_execute_runs_a_whole_pipeline_and_names_its_files(self, executor, tmp_path):
+    def test_execute_runs_a_whole_pipeline_and_names_its_files(self, one_worker, tmp_path):
         corpus = write_corpus(tmp_path / "in", num_files=2)
-        parts = executor.execute([Read(str(corpus)), ExactDeduplication(), Write(tmp_path / "out")])
+        parts = one_worker.execute([Read(str(corpus)), ExactDeduplication(), Write(tmp_path / "out")])
         assert [part.files["part"] for part in parts] == ["part-00000.jsonl", "part-00001.jsonl"]
         assert all((tmp_path / "out" / part.files["part"]).exists() for part in parts)
 
-    def test_a_failing_run_publishes_nothing_and_leaves_nothing(self, executor, tmp_path):
+    def test_a_failing_run_publishes_nothing_and_leaves_nothing(self, one_worker, tmp_path):
         corpus = write_corpus(tmp_path / "in")
         stages = [Read(str(corpus)), FailOn(0).with_(name="boom"), ExactDeduplication(), Write(tmp_path / "out")]
         with pytest.raises(StageError, match="'boom' failed"):
-            Pipeline(stages).run(executor)
+            Pipeline(stages).run(one_worker)
         assert sorted(path.name for path in tmp_path.iterdir()) == ["in"]
 
-    @pytest.mark.parametrize("position", [1, 2], ids=["before the barrier", "behind the barrier"])
-    def test_records_that_a_stage_cannot_take_are_quarantined_as_locally(self, executor, tmp_path, position):
+    def test_records_that_stages_around_a_barrier_cannot_take_are_quarantined_as_locally(self, executor, tmp_path):
         corpus = write_corpus(tmp_path / "in")
         for number, rows in ((1, (5, 90)), (3, (0,))):
-            mark(corpus / f"part-{number}.jsonl", *rows)
-        marked = {"1-5", "1-90", "3-0"}
+            mark(corpus / f"part-{number}.jsonl", *rows, word="EARLY")
+        for number, rows in ((0, (7,)), (1, (6, 91)), (2, (1,))):
+            mark(corpus / f"part-{number}.jsonl", *rows, word="LATE")
+        marked = {"early": {"1-5", "1-90", "3-0"}, "late": {"0-7", "1-6", "1-91", "2-1"}}
+        early, late = (OnMarked().with_(name=name, mark=name.upper()) for name in marked)
 
         def run(who, name):
-            stages = [Read(str(corpus), split_bytes=9_000), ExactDeduplication(), Write(tmp_path / name)]
-            stages.insert(position, OnMarked())
-            return Pipeline(stages).run(who)
+            read, write = Read(str(corpus), split_bytes=9_000), Write(tmp_path / name)
+            return Pipeline([read, early, ExactDeduplication(), late, write]).run(who)
 
         ours, reference = run(executor, "ours"), run(LocalExecutor(), "reference")
         assert content_of(tmp_path / "ours") == content_of(tmp_path / "reference")
         assert ours.counts == reference.counts
         bad = [row for row in ours.quarantine().to_pylist() if row["reason"] == "stage_error"]
-        assert {json.loads(row["bytes"])["id"] for row in bad} == marked
-        assert {(row["stage"], row["detail"].partition(" cannot")[0]) for row in bad} == {
-            ("on_marked", "on_marked: ValueError:")
-        }
-        (account,) = [stage for stage in ours.stages if stage["name"] == "on_marked"]
-        assert account["quarantined"] == {"stage_error": 3}
+        for stage, ids in marked.items():
+            mine = [row for row in bad if row["stage"] == stage]
+            assert {json.loads(row["bytes"])["id"] for row in mine} == ids
+            assert {row["detail"].partition(" cannot")[0] for row in mine} == {f"{stage}: ValueError:"}
+            (account,) = [one for one in ours.stages if one["name"] == stage]
+            assert account["quarantined"] == {"stage_error": len(ids)}
+        assert len(bad) == sum(map(len, marked.values()))
         assert verify_output(tmp_path / "ours").problems == []
 
-    def test_a_stage_that_breaks_its_contract_ends_the_run_by_name(self, executor, tmp_path):
+    def test_a_stage_that_breaks_its_contract_ends_the_run_by_name(self, one_worker, tmp_path, how="strange_rows"):
         corpus = write_corpus(tmp_path / "in", num_files=1)
-        for how in ("number", "strange_rows"):
-            stages = [Read(str(corpus)), Misbehave(how), ExactDeduplication(), Write(tmp_path / "out")]
-            with pytest.raises(StageError, match="stage_contract: stage 'misbehave'") as raised:
-                Pipeline(stages).run(executor)
-            assert raised.value.stage == "misbehave"
+        stages = [Read(str(corpus)), Misbehave(how), ExactDeduplication(), Write(tmp_path / "out")]
+        with pytest.raises(StageError, match="stage_contract: stage 'misbehave'") as raised:
+            Pipeline(stages).run(one_worker)
+        assert raised.value.stage == "misbehave"
         assert sorted(path.name for path in tmp_path.iterdir()) == ["in"]
 
-    def test_a_stage_that_removes_everything_leaves_a_valid_output(self, executor, tmp_path):
+    def test_a_stage_that_removes_everything_leaves_a_valid_output(self, one_worker, tmp_path):
         corpus = write_corpus(tmp_path / "in", num_files=2)
         stages = [Read(str(corpus)), RemoveAll(), ExactDeduplication(), Write(tmp_path / "out")]
-        result = Pipeline(stages).run(executor)
+        result = Pipeline(stages).run(one_worker)
         assert result.counts == {"read": 602, "kept": 0, "removed": 600, "quarantined": 2}
         assert sorted(path.read_bytes() for path in (tmp_path / "out").glob("part-*")) == [b"", b""]
         found = verify_output(tmp_path / "out")
         assert (found.problems, found.counts["kept"]) == ([], 0)
 
-    @pytest.mark.parametrize("contents", [[""], ["", "\n \n", ""], ["", '{"text": "a"}\n']], ids=len)
-    def test_files_without_records_are_read_and_written(self, executor, tmp_path, contents):
+    @pytest.mark.parametrize("contents", [["", "\n \n", ""], ["", '{"text": "a"}\n']], ids=len)
+    def test_files_without_records_are_read_and_written(self, one_worker, tmp_path, contents):
         (tmp_path / "in").mkdir()
         for number, content in enumerate(contents):
             (tmp_path / "in" / f"{number}.jsonl").write_text(content)
         stages = [Read(str(tmp_path / "in")), ExactDeduplication(), Write(tmp_path / "out")]
-        result = Pipeline(stages).run(executor)
+        result = Pipeline(stages).run(one_worker)
         assert result.counts["read"] == result.counts["kept"] == sum("text" in content for content in contents)
         assert verify_output(tmp_path / "out").problems == []
 
@@ -255,16 +260,15 @@ class ExecutorSuite:
         assert [part.table.to_pydict() for part in parts] == [part.table.to_pydict() for part in reference]
         assert sum(sum(part.table["id_count"].to_pylist()) for part in parts) == 2000
 
-    def test_a_table_shuffle_of_nothing_is_nothing_and_leaves_nothing(self, executor, tmp_path):
+    def test_a_table_shuffle_of_nothing_is_nothing_and_leaves_nothing(self, one_worker, tmp_path):
         shuffle = TableShuffle("key", scratch_path=str(tmp_path))
-        assert executor.execute([MakeTables(), shuffle, CountKeys()], []) == []
-        assert executor.execute([MakeTables(num_rows=0), shuffle, CountKeys()], numbers(1, 2)) == []
+        assert one_worker.execute([MakeTables(), shuffle, CountKeys()], []) == []
+        assert one_worker.execute([MakeTables(num_rows=0), shuffle, CountKeys()], numbers(1, 2)) == []
         with pytest.raises(StageError, match="no key column 'nokey'; the columns are: key, id, name"):
-            executor.execute([MakeTables(), shuffle.with_(key_columns=["nokey"])], numbers(1, 2))
+            one_worker.execute([MakeTables(), shuffle.with_(key_columns=["nokey"])], numbers(1, 2))
         assert list(tmp_path.iterdir()) == []
 
-    @pytest.mark.parametrize("band_column", [False, True])
-    def test_three_rounds_and_two_turns_behind_a_barrier(self, executor, tmp_path, band_column):
+    def test_three_rounds_and_two_turns_behind_a_barrier(self, executor, tmp_path, band_column=True):
         texts = write_words(tmp_path / "in")
 
         def run(who, name, stage):

@@ -14,6 +14,10 @@ class TestRayActorPool(ExecutorSuite):
     def executor(self, ray_address):
         return RayActorPoolExecutor({"address": ray_address, "num_workers": 2}, ignore_head_node=True)
 
+    @pytest.fixture
+    def one_worker(self, ray_address):
+        return RayActorPoolExecutor({"address": ray_address, "num_workers": 1}, ignore_head_node=True)
+
     def test_stages_on_gpus_and_in_zones_run_where_they_fit(self, executor, cluster, tmp_path):
         on_gpu = RecordCalls(tmp_path).with_(resources=Resources(cpus=0.5, gpus=0.5, labels={"zone": "west"}))
         made = executor.execute([AddOne().with_(resources=Resources(cpus=0.5)), on_gpu], numbers(*range(12)))

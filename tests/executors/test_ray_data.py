@@ -176,6 +176,10 @@ class TestAwayFromTheHead(ExecutorSuite):
     def executor(self, joined):
         return RayDataExecutor({"address": joined, "num_workers": 2}, ignore_head_node=True)
 
+    @pytest.fixture
+    def one_worker(self, joined):
+        return RayDataExecutor({"address": joined, "num_workers": 1}, ignore_head_node=True)
+
     def test_stages_on_gpus_and_in_zones_run_where_they_fit(self, executor, cluster, tmp_path):
         on_gpu = ReportNode().with_(resources=Resources(cpus=0.5, gpus=0.5, labels={"zone": "west"}))
         apart = ReportNode().with_(name="apart", resources=Resources(cpus=0.5))

@@ -46,18 +46,22 @@ def slurm():
         slurm.stop()
 
 
-@pytest.fixture
-def folder(slurm):
-    """A folder that all nodes see, with an input; what jobs printed is shown if a test fails."""
-    folder = Path(tempfile.mkdtemp(prefix="run-", dir=slurm.folder))
+def write_input(folder):
     (folder / "in").mkdir()
     for name in "ab":
         lines = [json.dumps({"id": f"{name}{row}", "text": f"{row % 50} " + "x" * 200}) + "\n" for row in range(400)]
         (folder / "in" / f"{name}.jsonl").write_text("".join(lines))
+
+
+@pytest.fixture
+def folder(slurm):
+    """A folder that all nodes see, with an input; what jobs printed is shown if a test fails."""
+    folder = Path(tempfile.mkdtemp(prefix="run-", dir=slurm.folder))
+    write_input(folder)
     (folder / "slow_stage.py").write_text(SLOW_STAGE)
     options = folder / "options" / "stages"
     options.mkdir(parents=True)
-    (options / "slow.yaml").write_text(f"# Slow.\nslow: {{_target_: slow_stage.Slow, folder: {folder}, seconds: 1}}\n")
+    (options / "slow.yaml").write_text(f"# Slow.\nslow: {{_target_: slow_stage.Slow, folder: {folder}, seconds: 2}}\n")
     yield folder
     for path in sorted(folder.glob("*.out")):
         print(f"--- {path.name}\n{path.read_text(errors='replace')}")
@@ -66,11 +70,13 @@ def folder(slurm):
     shutil.rmtree(folder, ignore_errors=True)
 
 
-@pytest.fixture
-def local_output(folder, slurm):
+@pytest.fixture(scope="session")
+def local_output(slurm, tmp_path_factory):
     """What one process makes of the input, which is what everything else is compared with."""
-    curator(slurm, folder, "input_path=in", "output_path=local", EXACT)
-    return data_files(folder / "local")
+    folder = tmp_path_factory.mktemp("local")
+    write_input(folder)
+    curator(slurm, folder, "input_path=in", "output_path=out", EXACT)
+    return data_files(folder / "out")
 
 
 EXACT = "stages=[read,exact,write]"
@@ -96,9 +102,9 @@ class Slow(ProcessingStage):
 
 SLOWLY = (
     *("--trust", "slow_stage", "--config-dir", "options", "stages=[read,slow,exact,write]"),
-    *("input_path=in", "stages.read.split_bytes=1000"),
+    *("input_path=in", "stages.read.split_bytes=2000"),
 )
-"""Words of a run whose 184 units take a second each, until there is a file ``hurry``."""
+"""Words of a run whose 92 units take two seconds each, until there is a file ``hurry``."""
 
 
 def curator(slurm, folder, *words, check=True):
@@ -125,4 +131,4 @@ def wait_for_file(path, slurm, job, limit_s=120):
     while not path.exists():
         assert time.monotonic() < ends_s, f"{path} has not come"
         assert slurm.show(job)["JobState"] in ("PENDING", "RUNNING", "CONFIGURING", "COMPLETING"), slurm.show(job)
-        time.sleep(0.2)
+        time.sleep(0.5)

@@ -18,9 +18,7 @@ def arrays_of(folder):
     return sorted(path.name for path in (folder / "swept" / ".submitit").glob("*_*") if path.is_dir())
 
 
-def test_a_sweep_of_four_points_is_one_array_and_has_the_bytes_of_one_process(slurm, folder):
-    curator(slurm, folder, "input_path=in", "output_path=local", EXACT)
-    local_output = data_files(folder / "local")
+def test_a_sweep_of_four_points_is_one_array_and_has_the_bytes_of_one_process(slurm, folder, local_output):
     words = (*QUICK, EXACT, "executor=local,ray_actor_pool", "stages.read.max_depth=9,8")
     first = curator(slurm, folder, *words)
     points = points_of(folder)

@@ -195,7 +195,7 @@ class VirtualSlurm:
         ends_s = time.monotonic() + limit_s
         while not condition():
             assert time.monotonic() < ends_s, f"waited {limit_s} s for {what}\n{self.call('squeue', check=False)}"
-            time.sleep(0.2)
+            time.sleep(0.5)  # to ask SLURM takes a twentieth of a second of a core
 
     def states(self):
         """The state of each node, in lower case, without marks such as ``*``."""
