@@ -46,6 +46,7 @@ from curator.stages.dedup.verification import VerifyRound
 from curator.stages.io.text_buffers import TextBuffers
 from curator.tasks import DocumentBatch, Split, document_ids
 
+_DOCUMENTS = 1 << 15
 _UNDECIDED = (
     "partition_bytes",
     "bands_per_iteration",
@@ -87,7 +88,8 @@ class FuzzyDeduplication(ShuffleStage):
         punctuation: ``keep``, or ``space``: punctuation counts as white space.
         unicode: ``keep``, or a normal form: ``NFC``, ``NFD``, ``NFKC``, ``NFKD``.
         partition_bytes: bytes of keys that one worker holds at a time behind the barrier.
-        documents_per_task: documents that one worker compares at a time, unless more are connected by buckets.
+        documents_per_task: documents that one worker compares at a time, unless more are connected by buckets; ``None``
+            stands for 32,768, or 8,192 of which each character begins a shingle.
         compare_bytes: bytes of shingles that one worker holds while it compares; more of them lie in a file.
         num_hashes: positions of a signature; ``None`` for as many as ``bands * rows``, or as ``signatures`` have. With
             ``fast``, another number is another signature, and other pairs share a bucket.
@@ -134,7 +136,7 @@ class FuzzyDeduplication(ShuffleStage):
         punctuation: str = "keep",
         unicode: str = "keep",
         partition_bytes: int = 256 << 20,
-        documents_per_task: int = 1 << 13,
+        documents_per_task: int | None = None,
         compare_bytes: int = 256 << 20,
         num_hashes: int | None = None,
         keep_signatures: str | None = None,
@@ -391,5 +393,6 @@ class FuzzyDeduplication(ShuffleStage):
 
     def rounds(self) -> Sequence[BarrierRound]:
         """Shared buckets, their connected components, what is compared, and the comparison."""
-        components = ComponentsRound(self.name, self.documents_per_task)
+        per_task = self.documents_per_task or (_DOCUMENTS if self.shingle == "word" else _DOCUMENTS // 4)
+        components = ComponentsRound(self.name, per_task)
         return (BucketsRound(), components, GatherRound(self), VerifyRound(self))

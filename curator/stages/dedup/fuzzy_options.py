@@ -28,7 +28,6 @@ _NUMBERS: dict[str, int | None] = {
     "spaceless_size": _LARGEST_SIZE,
     "max_comparisons": None,
     "partition_bytes": None,
-    "documents_per_task": None,
     "compare_bytes": None,
 }
 
@@ -49,11 +48,11 @@ def check_options(options: Mapping[str, Any]) -> list[str]:
         if key in options and not _is_whole(options[key], most):
             allowed = "of at least 1" if most is None else f"of 1 to {most}"
             problems.append(f"fuzzy.{key}={options[key]!r}: must be a whole number {allowed}.")
-    per_iteration = options.get("bands_per_iteration")
-    if per_iteration is not None and not _is_whole(per_iteration, None):
-        problems.append(
-            f"fuzzy.bands_per_iteration={per_iteration!r}: must be a whole number of at least 1, or null for all bands."
-        )
+    problems += [
+        f"fuzzy.{key}={options[key]!r}: must be a whole number of at least 1, or null {meaning}."
+        for key, meaning in (("bands_per_iteration", "for all bands"), ("documents_per_task", "to have it chosen"))
+        if options.get(key) is not None and not _is_whole(options[key], None)
+    ]
     if "keep" in options and not is_policy(options["keep"]):
         problems.append(f"fuzzy.keep: {options['keep']!r} is not known. Choose from: {POLICIES}.")
     num_hashes = options.get("num_hashes")

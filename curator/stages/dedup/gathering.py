@@ -1,8 +1,9 @@
-"""Gathering what is compared from splits that cannot be read in places: compressed files and Parquet.
+"""Gathering what is compared, split by split, where reading it for each file of components would cost more.
 
-Candidates of one component lie in many splits, and those of one split in many components. A split of plain lines is
-read where the lines are. Any other one would have to be decoded again for every file of components, so it is decoded
-once: what is compared of each of its candidates is written to a table, dealt by file of components.
+Candidates of one component lie in many splits, and those of one split in many components. Lines of a plain file are
+read where they are, unless there are so many files of components that each would find only a few of them in a split.
+Compressed files and Parquet would have to be decoded again for every file of components. Such a split is read once:
+what is compared of each of its candidates is written to a table, dealt by file of components.
 """
 
 from __future__ import annotations
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
     from curator.stages.dedup.fuzzy import FuzzyDeduplication
 
 _HELD_BYTES = 32 << 20
+_FEW = 64
+"""Candidates of a split for one file of components, below which opening it again costs more than gathering all."""
+
 _POSITION_BITS = np.uint64(32)
 
 
@@ -76,7 +80,7 @@ class Found(NamedTuple):
 
 
 class GatherRound(BarrierRound):
-    """One task for each split that cannot be read in places; none if there is one file of components only.
+    """One task for each split that is better read once; none if there is one file of components only.
 
     Args:
         stage: the stage.
@@ -89,18 +93,18 @@ class GatherRound(BarrierRound):
         self.columns = stage.columns_to_verify()
 
     def plan(self, results: Sequence[ResultTask], directory: Path) -> Sequence[RoundTask]:
-        """A task for each split that has candidates and is decoded as a whole."""
+        """A task for each split that has candidates, and is decoded as a whole or has few for each file."""
         dealt = [result for result in results if "files" in result.files]
         if self.columns == ONLY_IDS or not dealt or dealt[0].counts["files"] < 2:
             return []
-        result = dealt[0]
+        result, files = dealt[0], dealt[0].counts["files"]
         candidates, components = (f"{result.directory}/{result.files[kind]}" for kind in ("documents", "files"))
         documents = read_arrow(candidates)["document"].to_numpy()
         tasks = []
         for split in read_documents_index(directory):
             first, last = np.searchsorted(documents, _bounds(split.ordinal))
-            if last > first and is_decoded_whole(split):
-                values = {"split": split.ordinal, "files": result.counts["files"]}
+            if last > first and (is_decoded_whole(split) or last - first < _FEW * files):
+                values = {"split": split.ordinal, "files": files}
                 tasks.append(RoundTask(files=[candidates, components], values=values))
         return tasks
 

@@ -7,6 +7,7 @@ import logging
 import pytest
 
 from curator import ExactDeduplication, LocalExecutor, Pipeline, RayActorPoolExecutor, RayDataExecutor, Read, Write
+from curator.stages.dedup import gathering
 from curator.stages.dedup.fuzzy import FuzzyDeduplication
 from tests.executors.suite import content_of
 from tests.near_duplicates import write_families
@@ -33,10 +34,15 @@ def run(corpus, output, executor, split_bytes, **options):
 
 
 @pytest.fixture(scope="module")
-def reference(corpus, tmp_path_factory):
+def whole(corpus, tmp_path_factory):
+    """One process and one file of components: the output and the result."""
     output = tmp_path_factory.mktemp("reference") / "out"
-    run(corpus, output, LocalExecutor(), SPLIT_BYTES)
-    return output
+    return output, run(corpus, output, LocalExecutor(), SPLIT_BYTES)
+
+
+@pytest.fixture(scope="module")
+def reference(whole):
+    return whole[0]
 
 
 def decisions(result):
@@ -45,16 +51,21 @@ def decisions(result):
     return sorted((row["id"], row["stage"], row["kept_id"], row["score"], row["key"]) for row in rows)
 
 
-@pytest.mark.parametrize("split_bytes", [None, 1_500, 9_000])
-def test_the_output_joined_together_is_the_same_for_any_split_size(corpus, reference, tmp_path, split_bytes):
+@pytest.mark.parametrize(("split_bytes", "few"), [(None, 0), (1_500, 64), (9_000, 0), (9_000, 64)])
+def test_the_output_joined_together_is_the_same_for_any_split_size(
+    corpus, whole, tmp_path, split_bytes, few, monkeypatch
+):
+    # With 0, candidates are read where they lie; with 64, as here there are few of them, split by split.
+    monkeypatch.setattr(gathering, "_FEW", few)
     ours = run(corpus, tmp_path / "out", LocalExecutor(), split_bytes, documents_per_task=40, bands_per_iteration=6)
-    theirs = run(corpus, tmp_path / "again", LocalExecutor(), SPLIT_BYTES)
+    stages = {stage["name"]: stage for stage in ours.stages}
+    assert ("gathered bytes" in stages["fuzzy"]["details"]) == bool(few)
     joined = [
         hashlib.sha256(b"".join(path.read_bytes() for path in sorted(folder.glob("part-*")))).hexdigest()
-        for folder in (tmp_path / "out", reference)
+        for folder in (tmp_path / "out", whole[0])
     ]
     assert joined[0] == joined[1]
-    assert decisions(ours) == decisions(theirs)
+    assert decisions(ours) == decisions(whole[1])
 
 
 @pytest.fixture(scope="module")
