@@ -30,6 +30,9 @@ BLOCK = 1024
 LARGEST_SIZE = 256
 """Units in a shingle, at most."""
 
+OVERRUN = 64
+"""Words that may be written beyond the last used one of a row, as blocks are written whole."""
+
 POSITION = 0
 """Of the byte in a text that comes next, in the state of who writes shingles."""
 
@@ -55,7 +58,7 @@ def next_character_windows(
     if position >= length:
         return 0
     here, left = text + position, length - position
-    reach = min(left, units.shape[1] - 64)
+    reach = min(left, units.shape[1] - OVERRUN)
     suffixes, begins = address_of(units[0]), address_of(units[1])
     sum_suffixes(here, (reach + 7) >> 3, suffixes)
     plain = _is_plain(here, reach)

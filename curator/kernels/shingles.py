@@ -30,7 +30,15 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from curator.kernels.characters import BLOCK, LARGEST, LARGEST_SIZE, LENGTH, POSITION, next_character_windows
+from curator.kernels.characters import (
+    BLOCK,
+    LARGEST,
+    LARGEST_SIZE,
+    LENGTH,
+    OVERRUN,
+    POSITION,
+    next_character_windows,
+)
 from curator.kernels.compile import kernel
 from curator.kernels.lanes import (
     FINISH_FACTOR,
@@ -59,12 +67,12 @@ WHITE_SPACES = ("collapse", "keep")
 PUNCTUATIONS = ("keep", "space")
 
 WORDS, _CHARACTERS, _AUTO = range(3)
-_BEFORE = 8
+_BEFORE = 8  # bytes, since the last eight of a word are loaded at once, however short it is
 _SPACE = 0x20
 _MOST_EDGES = 1024
 _HELD, _START, _EDGES = POSITION + 1, POSITION + 2, POSITION + 3
 STATE_FIELDS = _EDGES + _MOST_EDGES + 1 + 64
-"""How far we are in the text; units held over; where a word, or the last window, begins or ends; edges of words."""
+"""How far we are in the text; and of words: units held over, where an open one begins, the edges of some blocks."""
 
 _FIRST, _SECOND = np.uint64(POWER), np.uint64(FINISH_FACTOR)
 _WORD = np.uint64(0xD6E8FEB86659FD93)
@@ -132,9 +140,9 @@ class Shingling:
 def new_units() -> npt.NDArray[np.uint64]:
     """Room for what ``next_shingles`` works on: the units, windows of some of them, and the last units of before.
 
-    For characters, the first row has polynomials of all that follows each byte.
+    For characters, the first row has polynomials of all that follows each byte, the second one where they begin.
     """
-    return np.empty((3, LARGEST_SIZE + BLOCK + 64), np.uint64)
+    return np.empty((3, LARGEST_SIZE + BLOCK + OVERRUN), np.uint64)
 
 
 @kernel
