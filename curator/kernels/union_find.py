@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from curator.kernels.compile import kernel
+from curator.kernels.numbering import number_words
 from curator.kernels.vector import read_only
 
 
@@ -46,7 +47,7 @@ def components(first: npt.NDArray[np.uint64], other: npt.NDArray[np.uint64]) -> 
     ends = [read_only(end, np.uint64) for end in (first, other)]
     if len(ends[0]) != len(ends[1]):
         raise ValueError(f"{len(ends[0])} first ends and {len(ends[1])} other ends: must be as many")
-    documents, places = np.unique(np.concatenate(ends), return_inverse=True)
+    documents, places = number_words(np.concatenate(ends))
     indices = read_only(places.reshape(2, -1), np.int64)
     return Components(documents, documents[_roots(indices, len(documents))])  # type: ignore[arg-type]
 

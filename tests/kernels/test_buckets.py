@@ -1,11 +1,14 @@
 """Connected buckets and grouped words against plain Python."""
 
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from curator.kernels.buckets import connect_buckets, group_words, number_words
+from curator.kernels.buckets import connect_buckets, group_words, shared_rows
+from curator.kernels.numbering import number_words
 from curator.kernels.union_find import components
 
 KEYS = st.integers(0, 4) | st.sampled_from([2**63, 2**64 - 1])
@@ -93,3 +96,21 @@ def test_columns_of_different_lengths_are_refused():
 def test_a_place_that_is_not_there_is_refused():
     with pytest.raises(ValueError, match="places reach from 0 to 2, but there are 2"):
         group_words([1, 2], [0, 2], 2)
+
+
+@given(st.lists(KEYS | st.integers(0, 2**64 - 1), max_size=60))
+def test_shared_rows_are_those_whose_key_comes_twice_side_by_side(keys):
+    rows = shared_rows(np.array(keys, np.uint64)).tolist()
+    assert sorted(rows) == [row for row, key in enumerate(keys) if keys.count(key) > 1]
+    begins = [place for place, row in enumerate(rows) if place == 0 or keys[rows[place - 1]] != keys[row]]
+    assert len(begins) == len({keys[row] for row in rows})
+    assert all(one < other or keys[one] != keys[other] for one, other in itertools.pairwise(rows))
+
+
+def test_shared_rows_of_many_ranges_of_keys():
+    random = np.random.default_rng(4)
+    keys = random.integers(0, 2**64, 50_000, np.uint64)
+    keys[random.integers(0, 50_000, 9_000)] = keys[random.integers(0, 50_000, 9_000)]
+    keys[:3_000] = 77
+    _, places, counts = np.unique(keys, return_inverse=True, return_counts=True)
+    assert sorted(shared_rows(keys).tolist()) == np.flatnonzero(counts[places] > 1).tolist()

@@ -36,13 +36,11 @@ class BucketsRound(KeysRound):
 
     def take(self, keys: pa.Table, directory: Path) -> ResultTask:
         """Leave the rows of shared buckets, and each of their documents beside the first one it is connected with."""
-        from curator.kernels.buckets import connect_buckets
+        from curator.kernels.buckets import connect_buckets, shared_rows
 
         high = np.ascontiguousarray(keys["high"].to_numpy())
-        sequence = np.argsort(high)
-        high = high[sequence]
-        shared = _have_company(high)
-        high, documents = _compared(high[shared], keys["document"].to_numpy()[sequence[shared]])
+        shared = shared_rows(high)
+        high, documents = _compared(high[shared], keys["document"].to_numpy()[shared])
         found = connect_buckets(high, documents)
         result = ResultTask(unit=0, directory=str(directory))
         result.counts = {"rows": 0, "buckets": found.num_buckets, "largest": found.largest}
@@ -196,12 +194,3 @@ def _compared(
     begins = np.flatnonzero(np.concatenate([[True], keys[1:] != keys[:-1]]))
     own = np.repeat(np.logical_or.reduceat(~earlier, begins), np.diff(np.append(begins, len(keys))))
     return keys[own], documents[own]
-
-
-def _have_company(keys: npt.NDArray[np.uint64]) -> npt.NDArray[np.bool_]:
-    """Which of some sorted keys are there more than once; bool, shape (n,)."""
-    same = keys[1:] == keys[:-1]
-    shared = np.zeros(len(keys), np.bool_)
-    shared[1:] |= same
-    shared[:-1] |= same
-    return shared

@@ -71,7 +71,8 @@ class VerifyRound(BarrierRound):
 
     def run(self, task: Task, directory: Path, reader: DocumentReader | None) -> ResultTask:
         """Read, compare, decide."""
-        from curator.kernels.buckets import group_words, number_words
+        from curator.kernels.buckets import group_words
+        from curator.kernels.numbering import number_words
 
         assert isinstance(task, RoundTask)
         assert reader is not None
