@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from curator.kernels.compile import kernel
-from curator.kernels.lanes import FINISH_FACTOR, POWER, hash_windows, sum_suffixes
+from curator.kernels.lanes import FINISH_FACTOR, LENGTH_FACTOR, POWER, finish_windows, hash_windows, sum_suffixes
 from curator.kernels.vector import (
     address_of,
     begin_mask,
@@ -22,6 +22,7 @@ from curator.kernels.vector import (
     lowest_bit,
     shift_right,
     store_i64,
+    store_u64,
 )
 
 BLOCK = 1024
@@ -36,9 +37,12 @@ OVERRUN = 64
 POSITION = 0
 """Of the byte in a text that comes next, in the state of who writes shingles."""
 
-LENGTH = np.uint64(0x165667B19E3779F9)
+LENGTH = np.uint64(LENGTH_FACTOR)
 LARGEST = np.uint64(0xFFFFFFFFFFFFFFFE)
 _SECOND, _32 = np.uint64(FINISH_FACTOR), np.uint64(32)
+
+_MOST_BYTES = 4  # of a character
+_LONG_RUN, _AT_ONCE = 16, 64  # windows
 
 _POWERS = np.array([pow(POWER, power, 2**64) for power in range(LARGEST_SIZE // 2)], np.uint64)
 """For each word of a window, whose characters have four bytes at most."""
@@ -58,7 +62,7 @@ def next_character_windows(
     if position >= length:
         return 0
     here, left = text + position, length - position
-    reach = min(left, units.shape[1] - OVERRUN)
+    reach = min(left, max(BLOCK + size, _MOST_BYTES * (size + 1)) + 8)
     suffixes, begins = address_of(units[0]), address_of(units[1])
     sum_suffixes(here, (reach + 7) >> 3, suffixes)
     plain = _is_plain(here, reach)
@@ -71,28 +75,54 @@ def next_character_windows(
         shingles[0] = _window_hash(here, 0, reach, suffixes)
         state[POSITION] += reach
         return 1
-    further, power, start = (size - 1) >> 3, _POWERS[(size - 1) >> 3], np.uint64(size) * LENGTH
-    written, ending, mask = np.int64(0), max(size - 8, 0), _mask(size)
+    target, sums = address_of(shingles), address_of(units[2])
+    written = int(np.int64(0))
     if plain:
-        for index in range(0, windows, 8):
-            output = address_of(shingles) + 8 * index
-            hash_windows(suffixes + 8 * index, here + index, output, 8 * further, ending, mask, power, start)
+        _hash_even(here, int(np.int64(0)), windows, size, suffixes, target)
         written += windows
     while written < windows:
-        begin, end = load_i64(begins, 8 * written), load_i64(begins, 8 * (written + size))
-        if end - begin != size:
-            shingles[written] = _window_hash(here, begin, end, suffixes)
-            written += 1
-            continue
-        run = min(1 + lowest_bit(high_mask(here, end)), windows - written)
-        for index in range(0, run, 8):
-            offset, output = begin + index, address_of(shingles) + 8 * (written + index)
-            hash_windows(suffixes + 8 * offset, here + offset, output, 8 * further, ending, mask, power, start)
+        begin, output = load_i64(begins, 8 * written), target + 8 * written
+        run, end = int(np.int64(0)), load_i64(begins, 8 * (written + size))
+        if end - begin == size:
+            run += min(1 + lowest_bit(high_mask(here, end)), windows - written)
+        if run >= _LONG_RUN:
+            _hash_even(here, begin, run, size, suffixes, output)
+        else:
+            run = min(_AT_ONCE, windows - written)
+            _hash_uneven(here, begins + 8 * written, run, size, suffixes, sums, output)
         written += run
     done = reach == left and windows == found - size
     following = windows if plain else load_i64(begins, 8 * windows)
     state[POSITION] = length if done else position + following
     return windows
+
+
+@kernel
+def _hash_even(text: int, begin: int, count: int, size: int, suffixes: int, target: int) -> None:
+    """Write the hashes of some neighbouring windows of ASCII alone."""
+    further, ending, mask = 8 * ((size - 1) >> 3), max(size - 8, 0), _mask(size)
+    power, start = _POWERS[(size - 1) >> 3], np.uint64(size) * LENGTH
+    for offset in range(begin, begin + count, 8):
+        output = target + 8 * (offset - begin)
+        hash_windows(suffixes + 8 * offset, text + offset, output, further, ending, mask, power, start)
+
+
+@kernel
+def _hash_uneven(text: int, begins: int, count: int, size: int, suffixes: int, sums: int, target: int) -> None:
+    """Write the hashes of some neighbouring windows, whatever is in them: first their sums, then eight at a time."""
+    if size < 8:
+        for offset in range(0, 8 * count, 8):
+            total = _window_sum(text, load_i64(begins, offset), load_i64(begins, offset + 8 * size), suffixes)
+            store_u64(sums, offset, total)
+    else:
+        for offset in range(0, 8 * count, 8):
+            begin, end = load_i64(begins, offset), load_i64(begins, offset + 8 * size)
+            further = (end - begin - 1) >> 3
+            rest = load_u64(text, end - 8) - load_u64(suffixes, 8 * begin + 64 * further)
+            total = load_u64(suffixes, 8 * begin) + rest * _POWERS[np.uint64(further)]
+            store_u64(sums, offset, total + np.uint64(end - begin) * LENGTH)
+    for offset in range(0, 8 * count, 64):
+        finish_windows(sums, target, offset)
 
 
 @kernel
@@ -128,13 +158,18 @@ def _find_begins(text: int, length: int, begins: int) -> int:
 
 @kernel
 def _window_hash(text: int, begin: int, end: int, suffixes: int) -> np.uint64:
+    total = _window_sum(text, begin, end, suffixes)
+    total = (total ^ (total >> _32)) * _SECOND
+    return min(total ^ (total >> _32), LARGEST)
+
+
+@kernel
+def _window_sum(text: int, begin: int, end: int, suffixes: int) -> np.uint64:
     length = end - begin
     further = (length - 1) >> 3
     last = load_u64(text, end - 8) if length >= 8 else load_u64(text, begin) & _mask(length)
     rest = last - load_u64(suffixes, 8 * begin + 64 * further)
-    total = load_u64(suffixes, 8 * begin) + rest * _POWERS[further] + np.uint64(length) * LENGTH
-    total = (total ^ (total >> _32)) * _SECOND
-    return min(total ^ (total >> _32), LARGEST)
+    return load_u64(suffixes, 8 * begin) + rest * _POWERS[further] + np.uint64(length) * LENGTH
 
 
 @kernel

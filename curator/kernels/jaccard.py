@@ -1,8 +1,9 @@
 """Exact Jaccard similarity of sets of shingles: pair by pair, and as the rule that decides who is kept.
 
-Sets flow in as ascending arrays of 64-bit hashes without repetition, as ``shingle_sets`` makes them; similarities, and
-the keeper of each removed document, flow out. The similarity of two sets is the size of their intersection over that
-of their union, in float64 and compared with ``>=``, as Python would; two empty sets are similar to nothing: 0.
+Sets flow in as arrays of 64-bit hashes without repetition, in any sequence, though fastest in that of ``shingle_sets``;
+similarities, and the keeper of each removed document, flow out. The similarity of two sets is the size of their
+intersection over that of their union, in float64 and compared with ``>=``, as Python would; two empty sets are similar
+to nothing: 0.
 """
 
 from __future__ import annotations
@@ -13,6 +14,9 @@ import numpy as np
 import numpy.typing as npt
 
 from curator.kernels.compile import kernel
+from curator.kernels.numbering import number_as_met
+from curator.kernels.overlap import new_room, similarity
+from curator.kernels.shingle_sets import random_seed
 from curator.kernels.sketch import checked_offsets
 from curator.kernels.vector import read_only
 
@@ -42,7 +46,7 @@ def at_least(left: npt.NDArray[np.uint64], right: npt.NDArray[np.uint64], thresh
     """Similarity of two sets, or -1 if it is below the threshold, which is mostly known long before their end.
 
     Args:
-        left: uint64, ascending, none twice.
+        left: uint64, none twice.
         right: like ``left``.
         threshold: 0 to 1.
 
@@ -54,7 +58,7 @@ def at_least(left: npt.NDArray[np.uint64], right: npt.NDArray[np.uint64], thresh
         (0.5, -1.0)
     """
     first, second = read_only(left, np.uint64), read_only(right, np.uint64)
-    return float(_at_least(first, second, _checked_threshold(threshold)))  # type: ignore[arg-type]
+    return float(_at_least(first, second, _checked_threshold(threshold), random_seed()))  # type: ignore[arg-type]
 
 
 def pair_similarities(
@@ -91,7 +95,7 @@ def pair_similarities(
         if len(side) and not 0 <= side.min() <= side.max() < len(positions) - 1:
             raise ValueError(f"sets reach from {side.min()} to {side.max()}, but there are {len(positions) - 1}")
     limit = _checked_threshold(threshold)
-    return _pair_similarities(read_only(hashes, np.uint64), positions, chosen[0], chosen[1], limit)  # type: ignore[arg-type]
+    return _pair_similarities(read_only(hashes, np.uint64), positions, chosen[0], chosen[1], limit, random_seed())  # type: ignore[arg-type]
 
 
 def cover(
@@ -147,18 +151,19 @@ def cover(
             f"max_comparisons={max_comparisons} must be at least 1, num_protected={num_protected} 0 to {count}"
         )
     limit = _checked_threshold(threshold)
-    distinct, buckets = np.unique(read_only(keys, np.uint64), return_inverse=True)
+    distinct, buckets = number_as_met(keys)
     return Cover(
         *_cover(
             sequence,  # type: ignore[arg-type]
             read_only(hashes, np.uint64),  # type: ignore[arg-type]
             positions,
-            read_only(buckets.reshape(-1), np.int64),  # type: ignore[arg-type]
+            read_only(buckets, np.int64),  # type: ignore[arg-type]
             key_positions,
             len(distinct),
             limit,
             int(max_comparisons),
             int(num_protected),
+            random_seed(),
         )
     )
 
@@ -170,29 +175,9 @@ def _checked_threshold(threshold: float) -> float:
 
 
 @kernel
-def _at_least(left: npt.NDArray[np.uint64], right: npt.NDArray[np.uint64], threshold: float) -> float:
-    left_size, right_size = len(left), len(right)
-    if left_size == 0 or right_size == 0:
-        return 0.0 if threshold == 0 else -1.0
-    total = left_size + right_size
-    needed = _needed(total, threshold)
-    left_spare, right_spare = left_size - needed, right_size - needed
-    i, j, shared = 0, 0, 0
-    while i < left_size and j < right_size and i - shared <= left_spare and j - shared <= right_spare:
-        mine, yours = left[i], right[j]
-        i += mine <= yours
-        j += yours <= mine
-        shared += mine == yours
-    return shared / (total - shared) if shared >= needed else -1.0
-
-
-@kernel
-def _needed(total: int, threshold: float) -> int:
-    """The smallest intersection of two sets of ``total`` members that is similar enough."""
-    needed = max(int(threshold * total / (1 + threshold)) - 1, 0)
-    while needed / (total - needed) < threshold:
-        needed += 1
-    return needed
+def _at_least(left: npt.NDArray[np.uint64], right: npt.NDArray[np.uint64], threshold: float, seed: np.uint64) -> float:
+    sizes = np.array([0, len(left), len(left) + len(right)])
+    return similarity(left, right, threshold, new_room(sizes, seed))
 
 
 @kernel
@@ -202,12 +187,15 @@ def _pair_similarities(
     left: npt.NDArray[np.int64],
     right: npt.NDArray[np.int64],
     threshold: float,
+    seed: np.uint64,
 ) -> npt.NDArray[np.float64]:
     similarities = np.empty(len(left), np.float64)
+    room = new_room(offsets, seed)
     for pair in range(len(left)):
         mine, yours = left[pair], right[pair]
-        similarities[pair] = _at_least(
-            hashes[offsets[mine] : offsets[mine + 1]], hashes[offsets[yours] : offsets[yours + 1]], threshold
+        room.bits[0] = 0
+        similarities[pair] = similarity(
+            hashes[offsets[mine] : offsets[mine + 1]], hashes[offsets[yours] : offsets[yours + 1]], threshold, room
         )
     return similarities
 
@@ -223,13 +211,14 @@ def _cover(
     threshold: float,
     max_comparisons: int,
     num_protected: int,
+    seed: np.uint64,
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64], npt.NDArray[np.bool_], int]:
     count = len(order)
     keepers, similarities = np.full(count, KEPT, np.int64), np.full(count, np.nan)
     bounded = np.zeros(count, np.bool_)
     members, begins, sizes = _empty_buckets(buckets, num_buckets)
     shared, candidates = np.zeros(count, np.int64), np.empty(count, np.int64)
-    comparisons = 0
+    room, comparisons = new_room(offsets, seed), 0
     for rank in range(count):
         document = order[rank]
         begin, end = offsets[document], offsets[document + 1]
@@ -241,12 +230,15 @@ def _cover(
                 mine, members, begins, sizes, shared, candidates, 16 * max_comparisons
             )
             bounded[document] = not is_complete or found > max_comparisons
+            room.bits[0] = 0
             for index in range(min(found, max_comparisons)):
                 other = order[candidates[index]]
                 comparisons += 1
-                similarity = _at_least(hashes[begin:end], hashes[offsets[other] : offsets[other + 1]], threshold)
-                if similarity >= 0:
-                    keepers[document], similarities[document], bounded[document] = other, similarity, False
+                found_there = similarity(
+                    hashes[offsets[other] : offsets[other + 1]], hashes[begin:end], threshold, room
+                )
+                if found_there >= 0:
+                    keepers[document], similarities[document], bounded[document] = other, found_there, False
                     break
         if keepers[document] == KEPT:
             for bucket in mine:

@@ -19,8 +19,13 @@ MIX_SHIFTS = (30, 27, 31)
 
 FINISH_FACTOR = 0xC2B2AE3D27D4EB4F
 POWER = 0x9E3779B97F4A7C15
+LENGTH_FACTOR = 0x165667B19E3779F9
 """Of the hash of windows of bytes, see ``shingles``."""
 
+WORD_FACTOR, THIRD_FACTOR = 0xD6E8FEB86659FD93, 0x9FB21C651E98DF25
+"""Of the hash of a word, which has the three above too."""
+
+_HALF_LANES = ir.VectorType(ir.IntType(32), 8)
 _HALF_BLOCK = ir.VectorType(ir.IntType(8), 16)
 _NEIGHBOURING_WORDS = [lane + byte for lane in range(8) for byte in range(8)]
 
@@ -51,6 +56,17 @@ def _without_largest(builder: ir.IRBuilder, words: ir.Value) -> ir.Value:
     return builder.add(words, builder.sext(builder.icmp_unsigned("==", words, _all(2**64 - 1)), LANES))
 
 
+def _finalised(builder: ir.IRBuilder, words: ir.Value) -> ir.Value:
+    for shift, factor in zip(MIX_SHIFTS, MIX_FACTORS, strict=False):
+        words = builder.mul(_xor_shifted(builder, words, shift), _all(factor))
+    return _without_largest(builder, _xor_shifted(builder, words, MIX_SHIFTS[2]))
+
+
+def _finished(builder: ir.IRBuilder, sums: ir.Value) -> ir.Value:
+    mixed = builder.mul(_xor_shifted(builder, sums, 32), _all(FINISH_FACTOR))
+    return _without_largest(builder, _xor_shifted(builder, mixed, 32))
+
+
 @instruction(types.int64, types.int64, types.int64, types.int64, types.int64, types.uint64)
 def multiply_add_lanes(
     builder: ir.IRBuilder, left: ir.Value, right: ir.Value, target: ir.Value, offset: ir.Value, factor: ir.Value
@@ -67,9 +83,128 @@ def mix_lanes(
 ) -> ir.Value:
     """Write the finalised sums of eight words and ``addend``, at an offset from two addresses; returns ``offset``."""
     words = builder.add(emit_load(builder, source, offset, LANES), _splat(builder, addend))
-    for shift, factor in zip(MIX_SHIFTS, MIX_FACTORS, strict=False):
-        words = builder.mul(_xor_shifted(builder, words, shift), _all(factor))
-    emit_store(builder, _without_largest(builder, _xor_shifted(builder, words, MIX_SHIFTS[2])), target, offset)
+    emit_store(builder, _finalised(builder, words), target, offset)
+    return offset
+
+
+@instruction(types.int64, types.int64, types.int64, types.int64, types.int64, types.int64, types.int64)
+def hash_words(
+    builder: ir.IRBuilder,
+    edges: ir.Value,
+    firsts: ir.Value,
+    seconds: ir.Value,
+    lasts: ir.Value,
+    target: ir.Value,
+    offset: ir.Value,
+) -> ir.Value:
+    """Write the hashes of eight words of text, but for what a word has beyond its 24th byte.
+
+    Args:
+        builder: of the instructions.
+        edges: address of where each begins and ends, in turn.
+        firsts: address of the eight bytes that each begins with, whatever follows it.
+        seconds: address of the eight bytes behind those.
+        lasts: address of the eight bytes that each ends with, whatever is before it.
+        target: address of the output.
+        offset: from all addresses, but twice from ``edges``.
+
+    Returns:
+        Which words have more than 24 bytes, as bits.
+    """
+    place = builder.shl(offset, ir.Constant(WORD, 1))
+    near = emit_load(builder, edges, place, LANES)
+    far = emit_load(builder, edges, builder.add(place, ir.Constant(WORD, 64)), LANES)
+    ends, begins = (
+        builder.shuffle_vector(near, far, ir.Constant(ir.VectorType(ir.IntType(32), 8), list(range(first, 16, 2))))
+        for first in (1, 0)
+    )
+    length = builder.sub(ends, begins)
+    missing = builder.sub(_all(64), builder.shl(length, _all(3)))
+    missing = builder.select(builder.icmp_signed(">", missing, _all(0)), missing, _all(0))
+    last = builder.lshr(emit_load(builder, lasts, offset, LANES), builder.and_(missing, _all(63)))
+    total = builder.add(builder.mul(length, _all(LENGTH_FACTOR)), builder.mul(last, _all(POWER)))
+    for words, shorter, factor in ((firsts, 8, FINISH_FACTOR), (seconds, 16, THIRD_FACTOR)):
+        is_longer = builder.sext(builder.icmp_signed(">", length, _all(shorter)), LANES)
+        inside = builder.and_(emit_load(builder, words, offset, LANES), is_longer)
+        total = builder.add(total, builder.mul(inside, _all(factor)))
+    emit_store(builder, builder.mul(_xor_shifted(builder, total, 32), _all(WORD_FACTOR)), target, offset)
+    return _bits(builder, builder.icmp_signed(">", length, _all(24)))
+
+
+@instruction(types.int64, types.int64, types.int64, types.int64, types.int64, types.uint64, types.uint64)
+def mix_polynomials(
+    builder: ir.IRBuilder,
+    source: ir.Value,
+    target: ir.Value,
+    offset: ir.Value,
+    degree: ir.Value,
+    factor: ir.Value,
+    addend: ir.Value,
+) -> ir.Value:
+    """Write the finalised polynomials of the words from eight neighbouring ones on, the first the highest.
+
+    Args:
+        builder: of the instructions.
+        source: address of the words.
+        target: address of the output.
+        offset: from both.
+        degree: how many words follow the first one of a polynomial.
+        factor: what it is a polynomial of.
+        addend: what is added before it is finalised.
+    """
+    one, eight = ir.Constant(WORD, 1), ir.Constant(WORD, 8)
+    running = cgutils.alloca_once_value(builder, emit_load(builder, source, offset, LANES))  # type: ignore[no-untyped-call]
+    builder.store(emit_load(builder, source, offset, LANES), running)
+    by = _splat(builder, factor)
+    with cgutils.for_range(builder, degree) as loop:
+        place = builder.add(offset, builder.mul(builder.add(loop.index, one), eight))
+        total = builder.add(builder.mul(builder.load(running), by), emit_load(builder, source, place, LANES))
+        builder.store(total, running)
+    words = builder.add(builder.load(running), _splat(builder, addend))
+    emit_store(builder, _finalised(builder, words), target, offset)
+    return offset
+
+
+@instruction(types.int64, types.int64, types.int64, types.int64, types.uint64)
+def choose_bins(
+    builder: ir.IRBuilder, source: ir.Value, target: ir.Value, index: ir.Value, num_bins: ir.Value
+) -> ir.Value:
+    """Write the bins of the eight words from an index on, ``(word >> 32) * num_bins >> 32``, as 32 bits each."""
+    _store_bins(builder, _words_at(builder, source, index), num_bins, target, index)
+    return index
+
+
+@instruction(types.int64, types.int64, types.int64, types.int64, types.int64, types.uint64, types.uint64)
+def choose_later_bins(
+    builder: ir.IRBuilder,
+    source: ir.Value,
+    target: ir.Value,
+    drawn: ir.Value,
+    index: ir.Value,
+    num_bins: ir.Value,
+    factor: ir.Value,
+) -> ir.Value:
+    """Write the bins of eight words times a factor, and to ``drawn`` the 32 bits that each has for its bin."""
+    words = builder.mul(_words_at(builder, source, index), _splat(builder, factor))
+    _store_bins(builder, words, num_bins, target, index)
+    narrow = builder.trunc(_xor_shifted(builder, words, 32), _HALF_LANES)
+    emit_store(builder, narrow, drawn, builder.shl(index, ir.Constant(WORD, 2)))
+    return index
+
+
+def _words_at(builder: ir.IRBuilder, source: ir.Value, index: ir.Value) -> ir.Value:
+    return emit_load(builder, source, builder.shl(index, ir.Constant(WORD, 3)), LANES)
+
+
+def _store_bins(builder: ir.IRBuilder, words: ir.Value, num_bins: ir.Value, target: ir.Value, index: ir.Value) -> None:
+    chosen = builder.lshr(builder.mul(builder.lshr(words, _all(32)), _splat(builder, num_bins)), _all(32))
+    emit_store(builder, builder.trunc(chosen, _HALF_LANES), target, builder.shl(index, ir.Constant(WORD, 2)))
+
+
+@instruction(types.int64, types.int64, types.int64, types.int64)
+def finish_windows(builder: ir.IRBuilder, sums: ir.Value, target: ir.Value, offset: ir.Value) -> ir.Value:
+    """Write the hashes of the windows of eight sums; returns ``offset``."""
+    emit_store(builder, _finished(builder, emit_load(builder, sums, offset, LANES)), target, offset)
     return offset
 
 
@@ -84,6 +219,25 @@ def sum_suffixes(builder: ir.IRBuilder, text: ir.Value, blocks: ir.Value, target
         builder.store(builder.add(shifted, _words_from(builder, text, offset)), running)
         emit_store(builder, builder.load(running), target, builder.mul(offset, eight))
     return blocks
+
+
+@instruction(types.int64, types.int64, types.int64, types.int64)
+def equal_words(builder: ir.IRBuilder, left: ir.Value, right: ir.Value, offset: ir.Value) -> ir.Value:
+    """Which of eight words are equal, at an offset from two addresses, as bits."""
+    equal = builder.icmp_unsigned(
+        "==", emit_load(builder, left, offset, LANES), emit_load(builder, right, offset, LANES)
+    )
+    return _bits(builder, equal)
+
+
+@instruction(types.int64, types.int64, types.int64, types.uint64)
+def which_equal(builder: ir.IRBuilder, base: ir.Value, offset: ir.Value, word: ir.Value) -> ir.Value:
+    """Which of eight words equal ``word``, as bits."""
+    return _bits(builder, builder.icmp_unsigned("==", emit_load(builder, base, offset, LANES), _splat(builder, word)))
+
+
+def _bits(builder: ir.IRBuilder, condition: ir.Value) -> ir.Value:
+    return builder.zext(builder.bitcast(condition, ir.IntType(8)), WORD)
 
 
 _ADDRESSES_AND_SIZES = (types.int64,) * 5
@@ -119,8 +273,7 @@ def hash_windows(
     rest = builder.sub(words, emit_load(builder, suffixes, builder.mul(further, ir.Constant(WORD, 8)), LANES))
     total = builder.add(emit_load(builder, suffixes, zero, LANES), builder.mul(rest, _splat(builder, power)))
     total = builder.add(total, _splat(builder, start))
-    mixed = builder.mul(_xor_shifted(builder, total, 32), _all(FINISH_FACTOR))
-    emit_store(builder, _without_largest(builder, _xor_shifted(builder, mixed, 32)), target, zero)
+    emit_store(builder, _finished(builder, total), target, zero)
     return text
 
 

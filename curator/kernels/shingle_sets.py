@@ -1,11 +1,14 @@
 """The set of shingles of each document, for exact Jaccard similarities.
 
-Texts in Arrow's ``large_string`` layout flow in; sorted arrays of 64-bit hashes without repetition flow out, one after
-the other. The time is linear in the number of shingles; the memory beside the output, in the distinct ones of one text.
+Texts in Arrow's ``large_string`` layout flow in; arrays of 64-bit hashes without repetition flow out, one after the
+other, in the sequence of the text: similar texts have similar arrays, which ``jaccard`` makes use of. Equal hashes meet
+in a table whose seed is random, so that nobody can prepare texts that collide in it; nothing that comes out depends on
+it. The time is linear in the number of shingles; the memory beside the output, in the distinct ones of one text.
 """
 
 from __future__ import annotations
 
+import secrets
 from typing import NamedTuple
 
 import numpy as np
@@ -26,13 +29,13 @@ from curator.kernels.shingles import (
 from curator.kernels.unicode_tables import properties
 from curator.kernels.vector import address_of, checked_texts
 
-_MOST_BITS, _DIGIT_BITS = 20, 8
 _BYTES_OF_WORD = 4
+_SPARSE, _MOST_BITS = 4, 16  # slots for each hash, to begin with; and of how many slots
 _1 = np.uint64(1)
 
 
 class ShingleSets(NamedTuple):
-    """The shingles of each document, each one once, in ascending order.
+    """The shingles of each document, each one once, as the text has them first.
 
     Args:
         hashes: uint64, shape (num_shingles,).
@@ -68,10 +71,15 @@ def shingle_sets(
     """
     texts, positions = checked_texts(data, offsets)
     codes = (shingling or Shingling()).codes()
-    # Pages that are never written to cost nothing, growing and copying costs twice as much as the sorting.
+    # Pages that are never written to cost nothing, growing and copying would.
     most = int(positions[-1] - positions[0]) // (_BYTES_OF_WORD if codes[0] == WORDS else 1) + BLOCK
     hashes = np.empty(most, np.uint64) if room is None or len(room) < most else room
-    return ShingleSets(*_shingle_sets(texts, positions, properties(), *codes, hashes))
+    return ShingleSets(*_shingle_sets(texts, positions, properties(), *codes, hashes, random_seed()))
+
+
+def random_seed() -> np.uint64:
+    """A seed for tables: an odd number below 2**64."""
+    return np.uint64(secrets.randbits(64) | 1)
 
 
 @kernel
@@ -84,23 +92,25 @@ def _shingle_sets(
     spaceless_size: int,
     options: int,
     hashes: npt.NDArray[np.uint64],
+    seed: np.uint64,
 ) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.int64]]:
     count = len(offsets) - 1
     set_offsets = np.empty(count + 1, np.int64)
     set_offsets[0] = 0
-    scratch, state, units, room = scratch_texts(offsets), np.empty(STATE_FIELDS, np.int64), new_units(), new_room()
+    scratch, state, units = scratch_texts(offsets), np.empty(STATE_FIELDS, np.int64), new_units()
+    room, slots = new_room(), new_slots()
     base = address_of(data)
     used = int(np.int64(0))  # a literal 0 would be a type of its own and compile twice
     for index in range(count):
         text, length, kind, width = fold_document(
             base, offsets[index], offsets[index + 1], scratch, table, unit, size, spaceless_size, options
         )
-        room, distinct = distinct_shingles(text, length, kind, width, state, units, room)
+        room, slots, distinct = distinct_shingles(text, length, kind, width, state, units, room, slots, seed)
         if used + distinct > len(hashes):
             larger = np.empty(2 * (used + distinct), np.uint64)
             larger[:used] = hashes[:used]
             hashes = larger
-        hashes[used : used + distinct] = room[0, :distinct]
+        hashes[used : used + distinct] = room[:distinct]
         used += distinct
         set_offsets[index + 1] = used
     return hashes[:used], set_offsets
@@ -108,8 +118,14 @@ def _shingle_sets(
 
 @kernel
 def new_room() -> npt.NDArray[np.uint64]:
-    """Room for ``distinct_shingles``."""
-    return np.empty((2, 4 * BLOCK), np.uint64)
+    """Room for the hashes of ``distinct_shingles``."""
+    return np.empty(4 * BLOCK, np.uint64)
+
+
+@kernel
+def new_slots() -> npt.NDArray[np.uint32]:
+    """Slots of the table of ``distinct_shingles``."""
+    return np.empty(1 << _MOST_BITS, np.uint32)
 
 
 @kernel
@@ -121,8 +137,10 @@ def distinct_shingles(
     state: npt.NDArray[np.int64],
     units: npt.NDArray[np.uint64],
     room: npt.NDArray[np.uint64],
-) -> tuple[npt.NDArray[np.uint64], int]:
-    """Collect the distinct hashes of a text; repeated ones are thrown out whenever the room is full.
+    slots: npt.NDArray[np.uint32],
+    seed: np.uint64,
+) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.uint32], int]:
+    """Collect the distinct hashes of a text.
 
     Args:
         text: address of a normalised text; this and the next five are as ``next_shingles`` takes them.
@@ -131,84 +149,72 @@ def distinct_shingles(
         size: units in a shingle.
         state: is overwritten.
         units: is overwritten.
-        room: uint64, shape (2, at least ``2 * BLOCK``).
+        room: what ``new_room`` made, or this returned; is overwritten.
+        slots: what ``new_slots`` made, or this returned; is overwritten.
+        seed: of the table.
 
     Returns:
-        Where the hashes are, in ascending order in the first row: ``room``, or something larger; and how many.
+        The hashes, as the text has them first: ``room``, or something larger; the slots, likewise; how many there are.
     """
     begin_shingles(state)
-    used = int(np.int64(0))
-    while True:
-        if used + BLOCK > room.shape[1]:
-            used = _sort_unique(room, used)
-            if 2 * used > room.shape[1]:
-                larger = np.empty((2, 2 * room.shape[1]), np.uint64)
-                larger[0, :used] = room[0, :used]
-                room = larger
-        count = next_shingles(text, length, kind, size, state, units, room[0][used:])
-        if count == 0:
-            return room, _sort_unique(room, used)
-        used += count
-
-
-@kernel
-def _sort_unique(room: npt.NDArray[np.uint64], count: int) -> int:
-    """Sort the first ``count`` hashes of the first row, and drop repeated ones; return how many are left.
-
-    Hashes are spread evenly, so their highest bits put almost every one into its place. Many repeated ones break that
-    rule, and are sorted digit by digit.
-    """
-    hashes, ordered = room[0], room[1]
-    if count == 0:
-        return 0
-    bits = 1
-    while bits < _MOST_BITS and 1 << bits < 2 * count:
+    used, bits = int(np.int64(0)), int(np.int64(6))
+    while 1 << bits < _SPARSE * (length // _BYTES_OF_WORD if kind == WORDS else length) and bits < _MOST_BITS:
         bits += 1
-    _distribute(hashes, ordered, count, np.uint64(64 - bits), 1 << bits)
-    if not _finish_order(ordered, count):
-        for digit in range(0, 64, _DIGIT_BITS):
-            _distribute(ordered, hashes, count, np.uint64(digit), 1 << _DIGIT_BITS)
-            ordered, hashes = hashes, ordered
-    target = room[0]
-    written = 0
-    previous = ~ordered[0]
-    for index in range(count):
-        hashed = ordered[index]
-        written += hashed != previous
-        target[written - 1] = hashed
-        previous = hashed
-    return written
+    slots[: 1 << bits] = 0
+    while True:
+        if used + 2 * BLOCK > len(room):
+            larger = np.empty(2 * len(room), np.uint64)
+            larger[:used] = room[:used]
+            room = larger
+        count = next_shingles(text, length, kind, size, state, units, room[used:])
+        if count == 0:
+            return room, slots, used
+        if 2 * (used + count) > 1 << bits:
+            while _SPARSE * (used + count) > 1 << bits:
+                bits += 1
+            if 1 << bits > len(slots):
+                slots = np.empty(1 << bits, np.uint32)
+            slots[: 1 << bits] = 0
+            used = add_distinct(room, int(np.int64(0)), used, int(np.int64(0)), slots, bits, seed)
+        used = add_distinct(room, used, used + count, used, slots, bits, seed)
 
 
 @kernel
-def _distribute(
-    hashes: npt.NDArray[np.uint64], target: npt.NDArray[np.uint64], count: int, shift: np.uint64, places: int
-) -> None:
-    """Order hashes by one digit: those of ``hashes[index] >> shift & (places - 1)``, and equal ones as they come."""
-    counts = np.zeros(places + 1, np.uint32)
-    last = np.uint64(places - 1)
-    for index in range(count):
-        counts[((hashes[index] >> shift) & last) + _1] += np.uint32(1)
-    for place in range(places):
-        counts[place + 1] += counts[place]
-    for index in range(count):
-        digit = (hashes[index] >> shift) & last
-        target[counts[digit]] = hashes[index]
-        counts[digit] += np.uint32(1)
+def add_distinct(
+    hashes: npt.NDArray[np.uint64],
+    begin: int,
+    end: int,
+    used: int,
+    slots: npt.NDArray[np.uint32],
+    bits: int,
+    seed: np.uint64,
+) -> int:
+    """Put some hashes into a table, and those that are new to it behind the ``used`` first ones.
 
+    Args:
+        hashes: uint64; only ``hashes[used:end]`` may change.
+        begin: the first one to add.
+        end: one past the last.
+        used: how many are in the table, at most ``begin``.
+        slots: of the table: the number of a hash, counted from 1, or 0.
+        bits: of the number of slots, which must be more than there will be hashes; a few times as many are faster.
+        seed: of the table, odd.
 
-@kernel
-def _finish_order(hashes: npt.NDArray[np.uint64], count: int) -> bool:
-    """Sort what is nearly sorted; give up, with ``False``, after a few times as many moves as there are hashes."""
-    patience = 4 * count
-    for index in range(1, count):
-        hashed = hashes[index]
-        place = index
-        while place > 0 and hashes[place - 1] > hashed:
-            hashes[place] = hashes[place - 1]
-            place -= 1
-        hashes[place] = hashed
-        patience -= index - place
-        if patience < 0:
-            return False
-    return True
+    Returns:
+        ``used`` and the new ones.
+    """
+    shift, last, written = np.uint64(64 - bits), np.uint64((1 << bits) - 1), np.uint64(used)
+    for index in range(begin, end):
+        hashed = hashes[np.uint64(index)]
+        slot = (hashed * seed) >> shift
+        there = np.uint64(slots[slot])
+        hashes[written] = hashed
+        if there:
+            while there and hashes[there - _1] != hashed:
+                slot = (slot + _1) & last
+                there = np.uint64(slots[slot])
+            if there:
+                continue
+        written += _1
+        slots[slot] = np.uint32(written)
+    return np.int64(written)  # type: ignore[return-value]

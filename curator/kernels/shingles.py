@@ -34,18 +34,19 @@ from curator.kernels.characters import (
     BLOCK,
     LARGEST,
     LARGEST_SIZE,
-    LENGTH,
     OVERRUN,
     POSITION,
     next_character_windows,
 )
 from curator.kernels.compile import kernel
 from curator.kernels.lanes import (
-    FINISH_FACTOR,
     MIX_FACTORS,
     MIX_SHIFTS,
     POWER,
+    WORD_FACTOR,
+    hash_words,
     mix_lanes,
+    mix_polynomials,
     multiply_add_lanes,
 )
 from curator.kernels.normalise import collapse_white_space
@@ -59,6 +60,7 @@ from curator.kernels.vector import (
     lowest_bit,
     shift_right,
     store_i64,
+    store_u64,
 )
 
 UNITS = ("word", "char", "auto")
@@ -69,14 +71,13 @@ PUNCTUATIONS = ("keep", "space")
 WORDS, _CHARACTERS, _AUTO = range(3)
 _BEFORE = 8  # bytes, since the last eight of a word are loaded at once, however short it is
 _SPACE = 0x20
-_MOST_EDGES = 1024
+_MOST_EDGES = 256
+_FEW = 8  # words in a window, up to which it costs less to add them up one by one
 _HELD, _START, _EDGES = POSITION + 1, POSITION + 2, POSITION + 3
 STATE_FIELDS = _EDGES + _MOST_EDGES + 1 + 64
 """How far we are in the text; and of words: units held over, where an open one begins, the edges of some blocks."""
 
-_FIRST, _SECOND = np.uint64(POWER), np.uint64(FINISH_FACTOR)
-_WORD = np.uint64(0xD6E8FEB86659FD93)
-_THIRD = np.uint64(0x9FB21C651E98DF25)
+_FIRST, _WORD = np.uint64(POWER), np.uint64(WORD_FACTOR)
 _WINDOW, _COUNT = np.uint64(0x5851F42D4C957F2D), np.uint64(0xA0761D6478BD642F)
 _MIX_1, _MIX_2 = (np.uint64(factor) for factor in MIX_FACTORS)
 _SHIFT_1, _SHIFT_2, _SHIFT_3 = (np.uint64(distance) for distance in MIX_SHIFTS)
@@ -140,9 +141,10 @@ class Shingling:
 def new_units() -> npt.NDArray[np.uint64]:
     """Room for what ``next_shingles`` works on: the units, windows of some of them, and the last units of before.
 
-    For characters, the first row has polynomials of all that follows each byte, the second one where they begin.
+    For words, three more rows have what is hashed of some of them. For characters, the first row has polynomials of all
+    that follows each byte, the second one where they begin, and two more what is known of windows.
     """
-    return np.empty((3, LARGEST_SIZE + BLOCK + OVERRUN), np.uint64)
+    return np.empty((6, LARGEST_SIZE + BLOCK + OVERRUN), np.uint64)
 
 
 @kernel
@@ -223,7 +225,7 @@ def next_shingles(
     current, held = units[0], state[_HELD]
     for index in range(held):
         current[index] = units[2, index]
-    total = _next_words(text, length, held, state, current)
+    total = _next_words(text, length, held, state, units)
     if total == held:
         return 0
     kept = min(total, size - 1)
@@ -236,10 +238,15 @@ def next_shingles(
             hashed = hashed * _WINDOW + current[index]
         shingles[0] = min(mix(hashed + np.uint64(total) * _COUNT), LARGEST)
         return 1
-    windows, target = address_of(_windows(units, total, size)), address_of(shingles)
-    written = total - size + 1
+    written, target, addend = total - size + 1, address_of(shingles), np.uint64(size) * _COUNT
+    if size <= _FEW:
+        source = address_of(current)
+        for offset in range(0, 8 * written, 64):
+            mix_polynomials(source, target, offset, size - 1, _WINDOW, addend)
+        return written
+    windows = address_of(_windows(units, total, size))
     for offset in range(0, 8 * written, 64):
-        mix_lanes(windows, target, offset, np.uint64(size) * _COUNT)
+        mix_lanes(windows, target, offset, addend)
     return written
 
 
@@ -277,18 +284,19 @@ def mix(word: np.uint64) -> np.uint64:
 
 @kernel
 def _next_words(text: int, length: int, count: int, state: npt.NDArray[np.int64], units: npt.NDArray[np.uint64]) -> int:
-    """Append hashes of words to ``count`` units, whole blocks of 64 bytes at a time, and return how many there are.
+    """Append hashes of words to the first row of ``units``, and return how many there are.
 
-    First all edges are found, in turn where a word begins and where it ends; so that the processor, which is bad at
-    guessing how many words a block has, must guess once for many blocks.
+    First the edges of many words are found, in turn where one begins and where it ends; so that the processor, which is
+    bad at guessing how many words a block of 64 bytes has, must guess once for many blocks. Then what is hashed of each
+    word is put side by side, and eight are hashed at a time.
     """
     position, edges = state[POSITION], address_of(state) + 8 * _EDGES
     limit = count + BLOCK
     while position <= length and limit - count > 32:
-        found, space_before = np.int64(0), np.int64(1)
+        found, space_before = int(np.int64(0)), int(np.int64(1))
         if state[_START] >= 0:
             store_i64(edges, 0, state[_START])
-            found, space_before = np.int64(1), np.int64(0)
+            found, space_before = int(np.int64(1)), int(np.int64(0))
         most = min(_MOST_EDGES, 2 * (limit - count) - 64)
         while position <= length and found <= most:
             spaces = equal_mask(text, position, _SPACE)
@@ -304,27 +312,33 @@ def _next_words(text: int, length: int, count: int, state: npt.NDArray[np.int64]
                 found += 8
             found = following
             position += 64
-        for edge in range(edges, edges + 8 * (found - 1), 16):
-            units[count] = _word_hash(text, load_i64(edge, 0), load_i64(edge, 8))
-            count += 1
+        _hash_words(text, edges, found >> 1, address_of(units) + 8 * count, units)
+        count += found >> 1
         state[_START] = load_i64(edges, 8 * (found - 1)) if found & 1 else -1
     state[POSITION] = position
     return count
 
 
 @kernel
-def _word_hash(text: int, begin: int, end: int) -> np.uint64:
-    length = end - begin
-    last = load_u64(text, end - 8) >> np.uint64(max(64 - 8 * length, 0))
-    first = load_u64(text, begin) & np.uint64(-np.int64(length > 8))
-    second = load_u64(text, begin + 8) & np.uint64(-np.int64(length > 16))
-    hashed = _fold(np.uint64(length) * LENGTH + last * _FIRST + first * _SECOND + second * _THIRD)
-    return hashed if length <= 24 else _long_word_hash(text, begin + 16, end - 8, hashed)
+def _hash_words(text: int, edges: int, num_words: int, target: int, units: npt.NDArray[np.uint64]) -> None:
+    firsts, seconds, lasts = address_of(units[3]), address_of(units[4]), address_of(units[5])
+    for offset in range(0, 8 * num_words, 8):
+        begin, end = load_i64(edges, 2 * offset), load_i64(edges, 2 * offset + 8)
+        store_u64(firsts, offset, load_u64(text, begin))
+        store_u64(seconds, offset, load_u64(text, begin + 8))
+        store_u64(lasts, offset, load_u64(text, end - 8))
+    for group in range(0, 8 * num_words, 64):
+        longer = hash_words(edges, firsts, seconds, lasts, target, group)
+        while longer:
+            offset = group + 8 * lowest_bit(longer)
+            longer &= longer - 1
+            if offset < 8 * num_words:
+                begin, end = load_i64(edges, 2 * offset), load_i64(edges, 2 * offset + 8)
+                store_u64(target, offset, _long_word_hash(text, begin + 16, end - 8, load_u64(target, offset)))
 
 
 @kernel
 def _long_word_hash(text: int, begin: int, end: int, hashed: np.uint64) -> np.uint64:
-    """Apart from the others, since a loop would keep the compiler from inlining what every word needs."""
     for position in range(begin, end, 8):
         hashed = _fold(hashed + load_u64(text, position) * _FIRST)
     return hashed

@@ -23,9 +23,10 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from curator.kernels.characters import BLOCK
+from curator.kernels.characters import BLOCK, OVERRUN
 from curator.kernels.compile import kernel
-from curator.kernels.shingle_sets import distinct_shingles, new_room
+from curator.kernels.lanes import choose_bins, choose_later_bins
+from curator.kernels.shingle_sets import distinct_shingles, new_room, new_slots, random_seed
 from curator.kernels.shingles import (
     STATE_FIELDS,
     Shingling,
@@ -37,7 +38,7 @@ from curator.kernels.shingles import (
     scratch_texts,
 )
 from curator.kernels.unicode_tables import properties
-from curator.kernels.vector import address_of, checked_texts, read_only
+from curator.kernels.vector import address_of, checked_texts, load_i64, load_u32, load_u64, read_only, store_u64
 
 SCHEMES = ("fast", "classic")
 MOST_HASHES = 1 << 16
@@ -92,7 +93,7 @@ def sketch_texts(
     code = _checked(num_hashes, scheme)
     texts, positions = checked_texts(data, offsets)
     codes = (shingling or Shingling()).codes()
-    return Sketches(*_sketch_texts(texts, positions, properties(), *codes, code, int(num_hashes)))
+    return Sketches(*_sketch_texts(texts, positions, properties(), *codes, code, int(num_hashes), random_seed()))
 
 
 def sketch_sets(
@@ -193,13 +194,18 @@ def _sketch_texts(
     options: int,
     scheme: int,
     num_hashes: int,
+    seed: np.uint64,
 ) -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.int64]]:
     num_docs = len(offsets) - 1
     signatures, counts = np.empty((num_docs, num_hashes), np.uint32), np.empty(num_docs, np.int64)
-    scratch, state, units, room = scratch_texts(offsets), np.empty(STATE_FIELDS, np.int64), new_units(), new_room()
-    bins, history = np.empty(num_hashes, np.uint64), np.empty(max(_HISTORY, 32 * num_hashes) + BLOCK, np.uint64)
+    scratch, state, units = scratch_texts(offsets), np.empty(STATE_FIELDS, np.int64), new_units()
+    room, slots = new_room(), new_slots()
+    bins, history = (
+        np.empty(num_hashes, np.uint64),
+        np.empty(max(_HISTORY, 32 * num_hashes) + BLOCK + OVERRUN, np.uint64),
+    )
     factors, shifts, halves = _factors(num_hashes), _shifts(num_hashes), np.empty(BLOCK, np.uint32)
-    base = address_of(data)
+    base, sizes, chosen = address_of(data), np.empty(num_hashes, np.int64), np.empty((4, BLOCK + OVERRUN), np.uint32)
     for doc in range(num_docs):
         text, length, kind, width = fold_document(
             base, offsets[doc], offsets[doc + 1], scratch, table, unit, size, spaceless_size, options
@@ -214,20 +220,18 @@ def _sketch_texts(
             if count == 0:
                 break
             if scheme == _FAST:
-                _fill_bins(block, count, bins)
+                _fill_bins(block, count, bins, chosen)
             else:
                 _permute(block, count, halves, factors, shifts, signatures[doc])
             total += count
             kept = kept + count if kept + count + BLOCK <= len(history) else int(np.int64(0))
         counts[doc] = total
         if scheme == _FAST and total:
-            empty = _count_empty(bins)
-            if empty and total > kept:
+            if total > kept and _find_empty(bins, sizes):
                 # A text that is too long for the history, and still leaves bins empty, repeats itself.
-                room, distinct = distinct_shingles(text, length, kind, width, state, units, room)
-                _fill_empty_bins(room[0], distinct, bins, empty)
-            elif empty:
-                _fill_empty_bins(history, total, bins, empty)
+                room, slots, distinct = distinct_shingles(text, length, kind, width, state, units, room, slots, seed)
+                _fill_empty_bins(room, distinct, bins, sizes, chosen)
+            _fill_empty_bins(history, total, bins, sizes, chosen)
             _write_signature(bins, signatures[doc])
     return signatures, counts
 
@@ -238,16 +242,18 @@ def _sketch_sets(
 ) -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.int64]]:
     num_docs = len(offsets) - 1
     signatures, counts = np.empty((num_docs, num_hashes), np.uint32), np.empty(num_docs, np.int64)
-    bins = np.empty(num_hashes, np.uint64)
+    bins, sizes = np.empty(num_hashes, np.uint64), np.empty(num_hashes, np.int64)
+    chosen = np.empty((4, BLOCK + OVERRUN), np.uint32)
     factors, shifts, halves = _factors(num_hashes), _shifts(num_hashes), np.empty(BLOCK, np.uint32)
     for doc in range(num_docs):
-        members = hashes[offsets[doc] : offsets[doc + 1]].copy()
+        members = np.empty(offsets[doc + 1] - offsets[doc] + OVERRUN, np.uint64)[:-OVERRUN]
+        members[:] = hashes[offsets[doc] : offsets[doc + 1]]
         counts[doc] = len(members)
         signatures[doc, :] = _LARGEST
         if scheme == _FAST and len(members):
             bins[:] = _EMPTY
-            _fill_bins(members, len(members), bins)
-            _fill_empty_bins(members, len(members), bins, _count_empty(bins))
+            _fill_bins(members, len(members), bins, chosen)
+            _fill_empty_bins(members, len(members), bins, sizes, chosen)
             _write_signature(bins, signatures[doc])
         elif scheme == _CLASSIC:
             for begin in range(0, len(members), BLOCK):
@@ -257,37 +263,63 @@ def _sketch_sets(
 
 
 @kernel
-def _fill_bins(shingles: npt.NDArray[np.uint64], count: int, bins: npt.NDArray[np.uint64]) -> None:
+def _fill_bins(
+    shingles: npt.NDArray[np.uint64], count: int, bins: npt.NDArray[np.uint64], chosen: npt.NDArray[np.uint32]
+) -> None:
     """The first turn."""
-    num_bins = np.uint64(len(bins))
-    for index in range(count):
-        drawn = shingles[index]
-        place = ((drawn >> _32) * num_bins) >> _32
-        bins[place] = min(bins[place], drawn & _LOW_HALF)
+    source, places, num_bins = address_of(shingles), address_of(chosen[0]), np.uint64(len(bins))
+    for begin in range(0, count, BLOCK):
+        size = min(count - begin, BLOCK)
+        for index in range(0, size, 8):
+            choose_bins(source + 8 * begin, places, index, num_bins)
+        for index in range(size):
+            place = load_u32(places, 4 * index)
+            bins[place] = min(bins[place], load_u32(source, 8 * (begin + index)))
 
 
 @kernel
-def _count_empty(bins: npt.NDArray[np.uint64]) -> int:
-    empty = 0
-    for filled in bins:
-        empty += filled == _EMPTY
-    return empty
+def _find_empty(bins: npt.NDArray[np.uint64], sizes: npt.NDArray[np.int64]) -> bool:
+    """Whether any bin is empty; and 8 for each that is, 0 for all others."""
+    largest = np.uint64(0)
+    for index in range(len(bins)):
+        sizes[index] = np.int64(bins[index] == _EMPTY) << 3
+        largest = max(largest, bins[index])
+    return bool(largest == _EMPTY)
 
 
 @kernel
-def _fill_empty_bins(shingles: npt.NDArray[np.uint64], count: int, bins: npt.NDArray[np.uint64], empty: int) -> None:
-    """The turns after the first one, as many as it takes; no set needs more than twice as many as there are bins."""
-    num_bins = np.uint64(len(bins))
-    turn = np.uint64(1)
-    while empty:
+def _fill_empty_bins(
+    shingles: npt.NDArray[np.uint64],
+    count: int,
+    bins: npt.NDArray[np.uint64],
+    sizes: npt.NDArray[np.int64],
+    chosen: npt.NDArray[np.uint32],
+) -> None:
+    """The turns after the first one, as many as it takes; no set needs more than twice as many as there are bins.
+
+    A bin that was filled in an earlier turn has a smaller value than any of this one, so what falls into it is left
+    out: without a branch, and before any bin is written to.
+    """
+    source, places, drawn = address_of(shingles), address_of(chosen[0]), address_of(chosen[1])
+    pairs, advance = address_of(chosen[2]), address_of(sizes)
+    num_bins, turn = np.uint64(len(bins)), np.uint64(1)
+    while _find_empty(bins, sizes):
         factor, tag = mix(turn * _GOLDEN) | _1, turn << _32
-        for index in range(count):
-            drawn = shingles[index] * factor
-            place = ((drawn >> _32) * num_bins) >> _32 if turn < num_bins else turn - num_bins
-            candidate = tag | ((drawn ^ (drawn >> _32)) & _LOW_HALF)
-            if candidate < bins[place]:
-                empty -= bins[place] == _EMPTY
-                bins[place] = candidate
+        for begin in range(0, count, BLOCK):
+            size = min(count - begin, BLOCK)
+            for index in range(0, size, 8):
+                choose_later_bins(source + 8 * begin, places, drawn, index, num_bins, factor)
+            if turn >= num_bins:
+                chosen[0, :size] = np.uint32(turn - num_bins)
+            found = np.int64(0)
+            for offset in range(0, 4 * size, 4):
+                place = np.int64(load_u32(places, offset))
+                store_u64(pairs, found, load_u32(drawn, offset) << _32 | load_u32(places, offset))
+                found += load_i64(advance, 8 * place)
+            for offset in range(0, found, 8):
+                pair = load_u64(pairs, offset)
+                place = pair & _LOW_HALF
+                bins[place] = min(bins[place], tag | (pair >> _32))
         turn += _1
 
 

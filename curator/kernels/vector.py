@@ -335,6 +335,13 @@ def store_i64(builder: ir.IRBuilder, base: ir.Value, offset: ir.Value, word: ir.
     return word
 
 
+@instruction(types.int64, types.int64, types.int64, types.uint64)
+def store_u64(builder: ir.IRBuilder, base: ir.Value, offset: ir.Value, word: ir.Value) -> ir.Value:
+    """Write eight bytes, little endian; the result is 0."""
+    emit_store(builder, word, base, offset)
+    return ir.Constant(WORD, 0)
+
+
 @instruction(types.int64, types.int64, types.int64, types.int64)
 def store_byte(builder: ir.IRBuilder, base: ir.Value, offset: ir.Value, byte: ir.Value) -> ir.Value:
     """Write the lowest eight bits of ``byte``, which is also the result."""

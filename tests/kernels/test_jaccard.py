@@ -32,6 +32,33 @@ def test_a_similarity_is_exact_or_below_the_threshold(left, right, threshold):
     assert pair_similarities(sets, offsets, [0, 1], [1, 0], threshold).tolist() == [found, found]
 
 
+def edited(members, random, edits):
+    """A sequence with some runs replaced, left out, put in, or moved, each member once."""
+    members, fresh = list(members), 10**6
+    for _ in range(edits):
+        place, size = random.randrange(len(members) + 1), random.choice([1, 4, 30, 700])
+        kind = random.choice(["replace", "drop", "insert", "move"])
+        run = members[place : place + size] if kind != "insert" else []
+        members[place : place + len(run)] = range(fresh, fresh + size) if kind in ("replace", "insert") else []
+        fresh += size
+        if kind == "move":
+            target = random.randrange(len(members) + 1)
+            members[target:target] = run
+    return members
+
+
+@given(st.randoms(use_true_random=False), st.integers(0, 3000), st.integers(0, 12), THRESHOLDS)
+def test_what_was_replaced_left_out_put_in_or_moved_is_counted_exactly(random, size, edits, threshold):
+    left = random.sample(range(2**40), size)
+    right = edited(left, random, edits)
+    exact = similarity(set(left), set(right))
+    expected = exact if exact >= threshold else -1
+    sides = [np.array(side, np.uint64) for side in (left, right)]
+    assert at_least(*sides, threshold) == at_least(*sides[::-1], threshold) == expected
+    random.shuffle(right)
+    assert at_least(sides[0], np.array(right, np.uint64), threshold) == expected
+
+
 def test_every_size_of_the_intersection_is_judged_as_python_judges_it():
     for threshold in (0.7, 0.8, 0.9, 1 / 3):
         for size in (1, 9, 10, 100, 117):

@@ -29,8 +29,8 @@ def test_signatures_are_the_golden_ones(setting):
     shingling = Shingling(**expected["settings"])
     texts = packed(golden_sketches.TEXTS)
     hashes, offsets = shingle_sets(*texts, shingling)
-    starts = [hashes[offsets[i]] if offsets[i] < offsets[i + 1] else None for i in range(len(offsets) - 1)]
-    assert starts == expected["smallest"]
+    sets = [hashes[offsets[i] : offsets[i + 1]].tolist() for i in range(len(offsets) - 1)]
+    assert [min(each, default=None) for each in sets] == expected["smallest"]
     for scheme in SCHEMES:
         signatures, counts = sketch_texts(*texts, golden_sketches.NUM_HASHES, shingling=shingling, scheme=scheme)
         assert signatures.tolist() == expected[scheme]

@@ -42,7 +42,7 @@ class Found(NamedTuple):
         documents: uint64, shape (num_docs,), ascending.
         ids: the users' ids; large_string, shape (num_docs,).
         values: what decides who stays; float64, shape (num_docs,).
-        words: what is compared, ascending and none twice in each document; uint64, shape (n,).
+        words: what is compared, none twice in each document; uint64, shape (n,).
         offsets: where those of each document begin and, last, where all end; int64, shape (num_docs + 1,).
     """
 

@@ -60,7 +60,7 @@ class WordStore:
         """Take the words of some documents.
 
         Args:
-            values: uint64, shape (num_words,), ascending and none twice in each document.
+            values: uint64, shape (num_words,), none twice in each document.
             offsets: where those of each document begin and, last, where all end; int64, shape (num_docs + 1,).
         """
         part, room = values[offsets[0] : offsets[-1]], self.spare()
@@ -100,7 +100,7 @@ class Words:
     """The words of documents, one after the other.
 
     Args:
-        values: ascending and none twice in each document; uint64, shape (num_words,).
+        values: none twice in each document; uint64, shape (num_words,).
         offsets: where those of each document begin and, last, where all end; int64, shape (num_docs + 1,).
         mapped: the file behind ``values``; ``None`` if they are in memory.
         held_bytes: bytes of words that are to be in memory at a time.
