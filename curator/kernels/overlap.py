@@ -21,7 +21,9 @@ _NEAREST, _FARTHEST = 4, 512
 """Members behind a difference where a common one is looked for first, and at last."""
 
 _AROUND = 16  # members more on the other side than on this one
-_SPARSE = 4  # slots of the table for each member
+_SPARSE, _MANY = 4, 1 << 20
+"""Slots of the table for each member; and members of which two for each have to do."""
+
 _1 = np.uint64(1)
 
 
@@ -218,6 +220,6 @@ def _fill_table(right: npt.NDArray[np.uint64], room: Room) -> None:
 @kernel
 def _bits_for(count: int) -> int:
     bits = 3
-    while 1 << bits < _SPARSE * count:
+    while 1 << bits < (_SPARSE if count < _MANY else 2) * count:
         bits += 1
     return bits

@@ -30,7 +30,7 @@ from curator.kernels.unicode_tables import properties
 from curator.kernels.vector import address_of, checked_texts
 
 _BYTES_OF_WORD = 4
-_SPARSE, _MOST_BITS = 4, 16  # slots for each hash, to begin with; and of how many slots
+_SPARSE, _MOST_BITS = 4, 16  # slots for each hash, until there are 2**16; two for each from there on
 _1 = np.uint64(1)
 
 
@@ -170,7 +170,7 @@ def distinct_shingles(
         if count == 0:
             return room, slots, used
         if 2 * (used + count) > 1 << bits:
-            while _SPARSE * (used + count) > 1 << bits:
+            while 2 * (used + count) > 1 << bits:
                 bits += 1
             if 1 << bits > len(slots):
                 slots = np.empty(1 << bits, np.uint32)

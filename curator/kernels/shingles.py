@@ -72,6 +72,7 @@ WORDS, _CHARACTERS, _AUTO = range(3)
 _BEFORE = 8  # bytes, since the last eight of a word are loaded at once, however short it is
 _SPACE = 0x20
 _MOST_EDGES = 256
+_AT_ONCE = 24  # bytes of a word that are hashed with those of seven others
 _FEW = 8  # words in a window, up to which it costs less to add them up one by one
 _HELD, _START, _EDGES = POSITION + 1, POSITION + 2, POSITION + 3
 STATE_FIELDS = _EDGES + _MOST_EDGES + 1 + 64
@@ -327,14 +328,20 @@ def _hash_words(text: int, edges: int, num_words: int, target: int, units: npt.N
         store_u64(firsts, offset, load_u64(text, begin))
         store_u64(seconds, offset, load_u64(text, begin + 8))
         store_u64(lasts, offset, load_u64(text, end - 8))
-    for group in range(0, 8 * num_words, 64):
-        longer = hash_words(edges, firsts, seconds, lasts, target, group)
-        while longer:
-            offset = group + 8 * lowest_bit(longer)
-            longer &= longer - 1
-            if offset < 8 * num_words:
-                begin, end = load_i64(edges, 2 * offset), load_i64(edges, 2 * offset + 8)
-                store_u64(target, offset, _long_word_hash(text, begin + 16, end - 8, load_u64(target, offset)))
+    longer = int(np.int64(0))
+    for offset in range(0, 8 * num_words, 64):
+        longer |= hash_words(edges, firsts, seconds, lasts, target, offset)
+    if longer:
+        _finish_long_words(text, edges, num_words, target)
+
+
+@kernel
+def _finish_long_words(text: int, edges: int, num_words: int, target: int) -> None:
+    """Hash what some words have beyond their 24th byte."""
+    for offset in range(0, 8 * num_words, 8):
+        begin, end = load_i64(edges, 2 * offset), load_i64(edges, 2 * offset + 8)
+        if end - begin > _AT_ONCE:
+            store_u64(target, offset, _long_word_hash(text, begin + 16, end - 8, load_u64(target, offset)))
 
 
 @kernel

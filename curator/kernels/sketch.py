@@ -135,7 +135,7 @@ def band_keys(
         scopes: documents with different scopes share no bucket; uint64, shape (num_docs,), or ``None``.
 
     Returns:
-        uint64, shape (bands, num_docs).
+        uint64, shape (bands, num_docs); in memory those of one document follow each other.
 
     Raises:
         ValueError: ``bands * rows`` is more than a signature has, or a number is below 1; a scope is missing.
@@ -152,7 +152,7 @@ def band_keys(
     if len(scopes) != len(signatures):
         raise ValueError(f"{len(scopes)} scopes for {len(signatures)} signatures")
     used = read_only(signatures, np.uint32)
-    return _band_keys(used, int(bands), int(rows), read_only(scopes, np.uint64))  # type: ignore[arg-type]
+    return _band_keys(used, int(bands), int(rows), read_only(scopes, np.uint64)).T  # type: ignore[arg-type]
 
 
 def checked_offsets(offsets: npt.ArrayLike, length: int) -> npt.NDArray[np.int64]:
@@ -368,7 +368,7 @@ def _shifts(num_hashes: int) -> npt.NDArray[np.uint32]:
 def _band_keys(
     signatures: npt.NDArray[np.uint32], bands: int, rows: int, scopes: npt.NDArray[np.uint64]
 ) -> npt.NDArray[np.uint64]:
-    keys = np.empty((bands, len(signatures)), np.uint64)
+    keys = np.empty((len(signatures), bands), np.uint64)
     factors = np.empty(rows, np.uint64)
     for row in range(rows):
         factors[row] = mix(np.uint64(row + 1) * _ROW) | _1
@@ -377,5 +377,5 @@ def _band_keys(
             total = mix(scopes[doc] + np.uint64(band + 1) * _GOLDEN)
             for row in range(rows):
                 total += np.uint64(signatures[doc, band * rows + row]) * factors[row]
-            keys[band, doc] = mix(total)
+            keys[doc, band] = mix(total)
     return keys

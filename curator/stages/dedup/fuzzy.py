@@ -384,8 +384,9 @@ class FuzzyDeduplication(ShuffleStage):
         packed = single(batch.columns[f"{self.name}.keys"])
         words = np.frombuffer(packed.buffers()[1], np.uint64, len(packed) * self.bands, packed.offset * 8 * self.bands)
         compared = single(batch.columns[f"{self.name}.compared"]).to_numpy(zero_copy_only=False)
-        high = words.reshape(-1, self.bands)[compared]
-        documents = document_ids(batch.split.ordinal, batch.rows)[compared]
+        high, documents = words.reshape(-1, self.bands), document_ids(batch.split.ordinal, batch.rows)
+        if not compared.all():
+            high, documents = high[compared], documents[compared]
         table = pa.table({"high": high.reshape(-1), "document": np.repeat(documents, self.bands)})
         if self.num_bands == 1:
             return table

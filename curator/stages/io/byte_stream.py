@@ -27,6 +27,9 @@ _MOST_BYTES = 1 << 20
 """Bytes that a decoder is asked for at a time; what it throws away with an error is at most that."""
 _CAREFUL_BYTES = {"gz": 64 << 10, "zst": 1}
 _LOOKAHEAD_BYTES = 256 << 10
+_ELSEWHERE = -1
+"""The position after a read in some place, which leaves the handle where it was: to read on, move first."""
+
 _GZIP_MAGIC = b"\x1f\x8b"
 _ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 _ZSTD_SKIPPABLE = b"\x2a\x4d\x18"
@@ -168,6 +171,8 @@ class ByteStream:
         check_unchanged(file)
         self._file = file
         self._handle = open_binary(file.path)
+        in_places = file.compression == "none" and not is_remote(file.path)
+        self._descriptor = self._handle.fileno() if in_places else None
         self._decompressor: _Decompressor | None = None
         self._pending = b""
         self._members = 0
@@ -221,6 +226,21 @@ class ByteStream:
         if not filled and self.damage is not None and not self._ended:
             self._ended = True
             raise self.damage
+        return filled
+
+    def readinto_at(self, view: memoryview, position: int) -> int:
+        """Fill ``view`` from a later position on: ``move_to`` and ``readinto``, by one call of the system if possible.
+
+        Raises:
+            CorruptStreamError: a compressed stream is damaged or cut before anything was delivered.
+        """
+        if self._descriptor is None:
+            self.move_to(position)
+            return self.readinto(view)
+        filled = 0
+        while filled < len(view) and (count := os.preadv(self._descriptor, [view[filled:]], position + filled)):
+            filled += count
+        self.position = _ELSEWHERE
         return filled
 
     def close(self) -> None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -263,15 +262,15 @@ def lines_at(
             needed = int(ends_here[last - 1]) - start
             buffer = borrowed if needed <= CHUNK_BYTES else np.empty(needed + PADDING_BYTES, np.uint8)
             inside = breaks[np.searchsorted(breaks, first, side="right") : np.searchsorted(breaks, last)]
-            bounds = [first, *inside.tolist(), last]
-            for begin, end in pairwise(bounds):
-                here, there = int(begins_here[begin]) - start, int(ends_here[end - 1]) - start
-                stream.move_to(int(begins[begin]))
-                if stream.readinto(buffer.data[here:there]) < there - here:
+            run_begins, run_ends = np.append(first, inside), np.append(inside, last) - 1
+            places = begins[run_begins].tolist()
+            heres, theres = begins_here[run_begins] - start, ends_here[run_ends] - start
+            for place, here, there in zip(places, heres.tolist(), theres.tolist(), strict=True):
+                if stream.readinto_at(buffer.data[here:there], place) < there - here:
                     raise CorruptStreamError("truncated_stream", "the file ends before the rows that it held")
-                buffer[there] = _LINE_FEED
+            buffer[theres] = _LINE_FEED
             own = slice(first, last)
             offset = begins[own] - begins_here[own] + start
-            one_place = int(offset[0]) if len(bounds) == 2 else offset
+            one_place = offset if len(inside) else int(offset[0])
             yield RawLines(buffer, begins_here[own] - start, ends_here[own] - start, one_place), first, last
             first = last
