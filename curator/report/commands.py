@@ -38,9 +38,12 @@ def _parser() -> argparse.ArgumentParser:
     verify.set_defaults(run=_verify)
     show = commands.add_parser("show", help="what was removed, beside what it lost to")
     show.add_argument("output", type=Path, metavar="OUTPUT")
-    show.add_argument("--removed", type=_count, default=5, metavar="N", help="how many removed documents (5)")
+    show.add_argument(
+        "--removed", type=_count_or_all, default=5, metavar="N", help="how many removed documents, or all (5)"
+    )
+    show.add_argument("--reason", help="only documents that were removed for this reason, such as near_duplicate")
     show.add_argument("--quarantined", type=_count, default=0, metavar="N", help="how many bad records (0)")
-    show.add_argument("--id", help="only the document with this id")
+    show.add_argument("--id", help="only the document with this id, or those that lost to it")
     show.set_defaults(run=_show)
     status = commands.add_parser("status", help="the report of a finished run, or whether one is under way")
     status.add_argument("output", type=Path, metavar="OUTPUT")
@@ -54,10 +57,13 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _count(text: str) -> int:
-    value = int(text)
-    if value < 0:
-        raise argparse.ArgumentTypeError("must be at least 0")
-    return value
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} must be a whole number of at least 0")
+    return int(text)
+
+
+def _count_or_all(text: str) -> int | None:
+    return None if text == "all" else _count(text)
 
 
 def _verify(arguments: argparse.Namespace) -> int:
@@ -83,7 +89,11 @@ def _show(arguments: argparse.Namespace) -> int:
     from curator.report.show import show_output
 
     for line in show_output(
-        arguments.output, removed=arguments.removed, quarantined=arguments.quarantined, only_id=arguments.id
+        arguments.output,
+        removed=arguments.removed,
+        quarantined=arguments.quarantined,
+        only_id=arguments.id,
+        reason=arguments.reason,
     ):
         print(line)
     return 0
@@ -117,7 +127,7 @@ def _shards(arguments: argparse.Namespace) -> int:
 
 
 def _status(arguments: argparse.Namespace) -> int:
-    from curator.report.show import status_output
+    from curator.report.status import status_output
 
     print(status_output(arguments.output))
     return 0

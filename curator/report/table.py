@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -59,11 +60,13 @@ def render_report(
         f"{totals['read']:,} records read = {totals['kept']:,} kept + {totals['removed']:,} removed "
         f"+ {totals['quarantined']:,} quarantined; {read_bytes / 1e6:,.1f} MB in {seconds:.2f} s, {rate:,.0f} MB/s",
         f"output      {output_path}",
-        f"ledger      {output_path / '_curator' / 'ledger'}",
-        f"report      {output_path / '_curator' / 'report.txt'}",
     ]
+    accounts = output_path / "_curator"
     if totals["quarantined"] or damaged_files:
-        lines.insert(-2, f"quarantine  {output_path / '_curator' / 'quarantine'}")
+        lines.append(f"quarantine  {accounts / 'quarantine'}")
+    lines += [f"ledger      {accounts / 'ledger'}", f"report      {accounts / 'report.txt'}"]
+    if totals["removed"]:
+        lines.append(f"why         python -m curator show {shlex.quote(str(output_path))}")
     if damaged_files:
         lines.append(
             f"{damaged_files:,} compressed file(s) are damaged and could not be read to the end: see the quarantine."

@@ -22,18 +22,21 @@ def output(tmp_path):
 def test_show_prints_what_was_removed_beside_what_it_lost_to(output, capsys):
     assert run_command(["show", str(output), "--quarantined", "1"]) == 0
     shown = capsys.readouterr().out
-    assert "removed by exact: exact_duplicate key " in shown
-    assert shown.index("id second") < shown.index("id first")
-    assert shown.count(r"\x1b[31mred\nline") == 2
+    assert "by exact: exact_duplicate, key " in shown
+    assert shown.index("kept     id first") < shown.index("removed  id second")
+    assert shown.count(r"\x1b[31mred\nline") == 1
+    assert "(the same text)" in shown
     assert "quarantined: json_parse" in shown
     assert "\x1b" not in shown
 
 
 def test_show_finds_one_document_by_its_id(output, capsys):
     assert run_command(["show", str(output), "--id", "second"]) == 0
-    assert "id second" in capsys.readouterr().out
+    assert "removed  id second" in capsys.readouterr().out
     assert run_command(["show", str(output), "--id", "first"]) == 0
-    assert "no removed document has the id first" in capsys.readouterr().out
+    assert "removed  id second" in capsys.readouterr().out
+    assert run_command(["show", str(output), "--id", "other"]) == 0
+    assert "no document with the id other was removed, and none lost to it" in capsys.readouterr().out
 
 
 def test_show_says_so_when_the_input_is_gone(output, capsys):

@@ -174,7 +174,7 @@ def test_show_prints_a_removed_document_with_its_keeper_and_similarity(tmp_path)
     run(tmp_path, [changed(), changed(30)])
     shown = "\n".join(show_output(tmp_path / "out", removed=5, quarantined=0))
     score = similarity(shingles(changed()), shingles(changed(30)))
-    assert f"removed by fuzzy: near_duplicate score {score:.4f}" in shown
+    assert f"by fuzzy: near_duplicate, similarity {score:.4f}, threshold 0.8" in shown
     assert "new30" in shown
     assert "kept" in shown
 
