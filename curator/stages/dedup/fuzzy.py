@@ -295,8 +295,8 @@ class FuzzyDeduplication(ShuffleStage):
 
     def notes(self) -> list[str]:
         """The S-curve, and what it is good for."""
-        found = LshParameters(self.bands, self.rows).probabilities()
-        shown = ", ".join(f"{similarity}: {100 * share:.1f} %" for similarity, share in found.items())
+        curve = LshParameters(self.bands, self.rows)
+        shown = ", ".join(f"{similarity}: {100 * share:.1f} %" for similarity, share in curve.probabilities().items())
         confirmed = {
             "exact": f"those of at least {self.threshold} are confirmed by their shingles",
             "signature": f"those of at least {self.threshold} are confirmed by an estimate",
@@ -305,6 +305,7 @@ class FuzzyDeduplication(ShuffleStage):
         return [
             *notes_on_signatures(self),
             f"{self.bands} bands of {self.rows} rows find pairs of similarity {shown}",
+            f"from similarity 0.4 to 1.0: {curve.drawn()}",
             confirmed[self.verify],
         ]
 

@@ -16,6 +16,7 @@ MAX_HASHES = 128
 
 SHOWN_SIMILARITIES = (0.6, 0.7, 0.8, 0.9)
 _INTERVALS = 200
+_BARS = "▁▂▃▄▅▆▇█"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +45,16 @@ class LshParameters:
     def probabilities(self, similarities: Sequence[float] = SHOWN_SIMILARITIES) -> dict[float, float]:
         """The probability that a pair becomes a candidate, by its similarity."""
         return dict(zip(similarities, s_curve(self.bands, self.rows, similarities), strict=True))
+
+    def drawn(self) -> str:
+        """The S-curve from similarity 0.4 to 1 as a row of bars, 0.025 each; a bar of full height is a share of 1.
+
+        Example:
+            >>> LshParameters(15, 8).drawn()
+            '▁▁▁▁▁▂▂▂▃▃▄▄▅▆▇▇█████████'
+        """
+        shares = s_curve(self.bands, self.rows, [0.4 + 0.025 * step for step in range(25)])
+        return "".join(_BARS[round(share * (len(_BARS) - 1))] for share in shares)
 
     def recall(self, threshold: float) -> float:
         """The share that is found of pairs whose similarities are spread evenly over ``threshold ... 1``."""

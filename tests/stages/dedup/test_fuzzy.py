@@ -8,6 +8,7 @@ from curator import ConfigError, LocalExecutor, Pipeline, Read, Write, verify_ou
 from curator.pipeline import plan_run
 from curator.report.show import show_output
 from curator.stages.dedup.fuzzy import FuzzyDeduplication
+from curator.stages.dedup.lsh_parameters import LshParameters
 from tests.near_duplicates import WORDS, shingles, similarity
 
 BASE = [f"{word}{place}" for place, word in enumerate(WORDS[:60])]
@@ -187,6 +188,7 @@ def test_the_plan_shows_bands_rows_and_what_they_find(tmp_path):
     assert notes[0].endswith(
         "fuzzy: 14 bands of 8 rows find pairs of similarity 0.6: 21.1 %, 0.7: 56.5 %, 0.8: 92.4 %, 0.9: 100.0 %"
     )
+    assert notes[1].endswith(f"fuzzy: from similarity 0.4 to 1.0: {LshParameters(14, 8).drawn()}")
     assert [step.name for step in plan.steps] == [
         "read · fuzzy",
         "fuzzy (buckets)",

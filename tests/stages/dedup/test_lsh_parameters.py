@@ -1,5 +1,9 @@
 """Bands and rows, and the S-curve that speaks for them."""
 
+import re
+import runpy
+from pathlib import Path
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -7,6 +11,7 @@ from hypothesis import strategies as st
 from curator.errors import ConfigError
 from curator.stages.dedup.lsh_parameters import LshParameters, choose_bands, mean_recall, s_curve
 
+ROOT = Path(__file__).parents[3]
 SHARES = st.floats(0.3, 0.95)
 
 
@@ -88,3 +93,27 @@ def test_all_mistakes_are_reported_at_once():
     with pytest.raises(ConfigError) as error:
         choose_bands(2, 2, max_hashes=0)
     assert len(error.value.problems) == 3
+
+
+def test_the_picture_of_the_page_is_what_the_script_draws():
+    script = runpy.run_path(str(ROOT / "scripts" / "draw_s_curve.py"))
+    assert script["PICTURE"].read_text(encoding="utf-8") == script["draw"](), "type: python scripts/draw_s_curve.py"
+    page = (ROOT / "docs" / "fuzzy.md").read_text(encoding="utf-8")
+    assert f"]({script['PICTURE'].name})" in page
+    for bands, rows, name in script["curves"]():
+        assert re.search(rf"^\| {bands} x {rows} \| `{re.escape(name.partition(',')[0])}`", page, re.MULTILINE)
+
+
+def test_the_table_of_the_page_says_what_is_found():
+    page = (ROOT / "docs" / "fuzzy.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (\d+) x (\d+) \| .*? \| (.* %) \|$", page, re.MULTILINE)
+    assert len(rows) == 5
+    for bands, per_band, shares in rows:
+        expected = [f"{100 * share:.1f} %" for share in s_curve(int(bands), int(per_band), [0.6, 0.7, 0.8, 0.9])]
+        assert shares.split(" | ") == expected
+
+
+def test_a_curve_is_drawn_from_nothing_to_certainty():
+    assert LshParameters(1, 50).drawn() == "▁" * 20 + LshParameters(1, 50).drawn()[20:]
+    assert LshParameters(50, 1).drawn() == "█" * 25
+    assert len(LshParameters(14, 8).drawn()) == 25
