@@ -30,6 +30,7 @@ from curator.runs.shared_work import SharedWork
 from curator.stages.base import SinkStage, SourceStage
 from curator.stages.io.byte_stream import is_remote
 from curator.stages.io.inputs import EMBEDDED
+from curator.stages.io.output_file import is_full, storage_error
 from curator.stopping import check_stop, hold_stops
 from curator.tasks import ResultTask, Task
 
@@ -68,6 +69,10 @@ def run_pipeline(
         for line in str(plan).splitlines():
             logger.log("WARNING" if line.startswith("doubt ") else "INFO", "{}", line)
         return _run_planned(executor, plan, scratch, durable=durable, replace=replace, show_progress=show_progress)
+    except OSError as error:
+        if not is_full(error):
+            raise
+        raise storage_error(scratch.path, error) from error
     finally:
         hold_stops()
         scratch.close()

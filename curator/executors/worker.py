@@ -25,6 +25,7 @@ from curator.stages.barrier.keys import KeysWriter, keys_kind
 from curator.stages.barrier.known_keys import KnownKeys
 from curator.stages.barrier.rounds import ONLY_IDS
 from curator.stages.base import NodeInfo, ProcessingStage, SourceStage, WorkerMetadata
+from curator.stages.io.output_file import is_full, storage_error
 from curator.tasks import DocumentBatch, ResultTask, SplitTask, Task, child_ids
 
 
@@ -108,7 +109,11 @@ class StepWorker:
             clear_attempt(directory)
             raise
         except Exception as error:
+            # Tables are written by libraries that raise what they like; what is free is told before the directory goes.
+            full = storage_error(directory, error) if isinstance(error, OSError) and is_full(error) else None
             shutil.rmtree(directory, ignore_errors=True)
+            if full is not None:
+                raise full from error
             message = f"{step.name} failed on task {task.task_id!r}: {type(error).__name__}: {error}"
             raise StageError(message, stage=step.name, task_id=task.task_id) from error
         except BaseException:

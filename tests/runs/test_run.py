@@ -1,12 +1,15 @@
 """What a run leaves: whole output or none, nothing else, and an account of every record."""
 
+import errno
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
+from unittest.mock import Mock
 
+import pyarrow as pa
 import pytest
 
 from curator import (
@@ -54,6 +57,19 @@ def test_replace_swaps_the_whole_output(corpus, tmp_path):
     assert sorted(path.name for path in (tmp_path / "out").glob("part*")) == ["part-00000.jsonl", "part-00001.jsonl"]
     assert result.counts["read"] == 100
     assert verify_output(tmp_path / "out").problems == []
+
+
+@pytest.mark.parametrize("writer", ["tables of a worker", "driver"])
+def test_a_full_disk_is_a_storage_error_that_names_the_place_whoever_meets_it(corpus, tmp_path, monkeypatch, writer):
+    if writer == "driver":
+        error = OSError(errno.ENOSPC, "Error writing bytes to file")
+        monkeypatch.setattr("curator.executors.driver.Handover.finish", Mock(side_effect=error))
+    else:
+        opened = pa.OSFile
+        monkeypatch.setattr(pa, "OSFile", lambda path, mode: opened("/dev/full", mode))
+    with pytest.raises(StorageError, match=r"out\._curator.*: No space left on device; [\d,]+ bytes are free there"):
+        run(corpus, tmp_path / "out")
+    assert [path.name for path in tmp_path.iterdir()] == ["in"]
 
 
 def test_what_curator_did_not_write_is_never_replaced(corpus, tmp_path):

@@ -129,11 +129,22 @@ class OutputFile:
 
 def storage_error(path: Path | str, error: OSError) -> StorageError:
     """The failure of a write in words, with the room that is left."""
+    if not is_full(error):
+        return StorageError(f"{str(path)!r} cannot be written: {error.strerror or error}.")
     free = ""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        with contextlib.suppress(OSError):
-            free = f"; {shutil.disk_usage(Path(path).parent).free:,} bytes are free there"
-    return StorageError(f"{str(path)!r} cannot be written: {error.strerror or error}{free}.")
+    with contextlib.suppress(OSError):
+        free = f"; {shutil.disk_usage(Path(path).parent).free:,} bytes are free there"
+    return StorageError(f"{str(path)!r} cannot be written: {os.strerror(error.errno or 0)}{free}.")
+
+
+def is_full(error: BaseException) -> bool:
+    """Whether there was no room, on the disk or by quota, whoever noticed it.
+
+    Example:
+        >>> is_full(OSError(errno.ENOSPC, "Error writing bytes to file")), is_full(OSError("4 written"))
+        (True, False)
+    """
+    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
 def digest_file(path: Path) -> FileRecord:
