@@ -47,7 +47,12 @@ def public(shared_corpora):
     for kind in ("raw", "normalised"):
         with gzip.open(shared_corpora / "public" / "truth" / f"exact_groups_{kind}.jsonl.gz", "rt") as handle:
             groups[kind] = [json.loads(line) for line in handle]
-    return SimpleNamespace(corpus=corpus, files=files, records=records, groups=groups)
+    similar = {}
+    for gram in ("word5", "char24"):
+        pairs = pq.read_table(shared_corpora / "public" / "truth" / f"pairs_{gram}.parquet")
+        columns = (pairs[name].to_pylist() for name in ("id1", "id2", "jaccard"))
+        similar[gram] = {frozenset((one, other)): jaccard for one, other, jaccard in zip(*columns, strict=True)}
+    return SimpleNamespace(corpus=corpus, files=files, records=records, groups=groups, similar=similar)
 
 
 def lines_of(path):
@@ -140,6 +145,21 @@ def test_by_default_documents_without_text_are_no_group(public, deduplicate):
     lost = redundant(public, "raw")
     assert removed(deduplicate()) == {gone: kept for gone, kept in lost.items() if gone not in without_text}
     assert len(removed(deduplicate(), stage="fuzzy")) > 500
+
+
+@pytest.mark.parametrize("gram", [("word5", ())], ids=lambda gram: gram[0])
+def test_similar_pairs_are_resolved_and_every_score_is_the_true_similarity(public, deduplicate, gram):
+    kind, words = gram
+    output, truth = deduplicate(*words), public.similar[kind]
+    gone = set(read_accounts(output, "ledger")["id"].to_pylist())
+    pairs = [pair for pair, jaccard in truth.items() if jaccard >= 0.8]
+    assert len(pairs) > 8000
+    assert sum(not pair & gone for pair in pairs) <= 0.01 * len(pairs)
+    ledger = read_accounts(output, "ledger").filter(pc.field("stage") == "fuzzy").to_pylist()
+    assert len(ledger) > 500
+    for row in ledger:
+        assert row["kept_id"] not in gone
+        assert row["score"] == truth[frozenset((row["id"], row["kept_id"]))] >= 0.8
 
 
 def test_removed_are_exactly_the_normalised_duplicates(public, deduplicate):
