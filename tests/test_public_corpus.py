@@ -147,7 +147,10 @@ def test_by_default_documents_without_text_are_no_group(public, deduplicate):
     assert len(removed(deduplicate(), stage="fuzzy")) > 500
 
 
-@pytest.mark.parametrize("gram", [("word5", ())], ids=lambda gram: gram[0])
+CHARACTERS = ("stages=[read,fuzzy,write]", "stages.fuzzy.shingle=char", "stages.fuzzy.shingle_size=24")
+
+
+@pytest.mark.parametrize("gram", [("word5", ()), ("char24", CHARACTERS)], ids=lambda gram: gram[0])
 def test_similar_pairs_are_resolved_and_every_score_is_the_true_similarity(public, deduplicate, gram):
     kind, words = gram
     output, truth = deduplicate(*words), public.similar[kind]

@@ -118,7 +118,7 @@ def _hash_uneven(text: int, begins: int, count: int, size: int, suffixes: int, s
         for offset in range(0, 8 * count, 8):
             begin, end = load_i64(begins, offset), load_i64(begins, offset + 8 * size)
             further = (end - begin - 1) >> 3
-            rest = load_u64(text, end - 8) - load_u64(suffixes, 8 * begin + 64 * further)
+            rest = _spread(load_u64(text, end - 8)) - load_u64(suffixes, 8 * begin + 64 * further)
             total = load_u64(suffixes, 8 * begin) + rest * _POWERS[np.uint64(further)]
             store_u64(sums, offset, total + np.uint64(end - begin) * LENGTH)
     for offset in range(0, 8 * count, 64):
@@ -168,8 +168,14 @@ def _window_sum(text: int, begin: int, end: int, suffixes: int) -> np.uint64:
     length = end - begin
     further = (length - 1) >> 3
     last = load_u64(text, end - 8) if length >= 8 else load_u64(text, begin) & _mask(length)
-    rest = last - load_u64(suffixes, 8 * begin + 64 * further)
+    rest = _spread(last) - load_u64(suffixes, 8 * begin + 64 * further)
     return load_u64(suffixes, 8 * begin) + rest * _POWERS[further] + np.uint64(length) * LENGTH
+
+
+@kernel
+def _spread(word: np.uint64) -> np.uint64:
+    """So that a difference in the last bytes of words is one in their middle too, and cannot vanish in a sum."""
+    return word ^ (word >> _32)
 
 
 @kernel

@@ -122,11 +122,12 @@ def hash_words(
     missing = builder.sub(_all(64), builder.shl(length, _all(3)))
     missing = builder.select(builder.icmp_signed(">", missing, _all(0)), missing, _all(0))
     last = builder.lshr(emit_load(builder, lasts, offset, LANES), builder.and_(missing, _all(63)))
-    total = builder.add(builder.mul(length, _all(LENGTH_FACTOR)), builder.mul(last, _all(POWER)))
+    last = builder.mul(_xor_shifted(builder, last, 32), _all(POWER))
+    total = builder.add(builder.mul(length, _all(LENGTH_FACTOR)), last)
     for words, shorter, factor in ((firsts, 8, FINISH_FACTOR), (seconds, 16, THIRD_FACTOR)):
         is_longer = builder.sext(builder.icmp_signed(">", length, _all(shorter)), LANES)
         inside = builder.and_(emit_load(builder, words, offset, LANES), is_longer)
-        total = builder.add(total, builder.mul(inside, _all(factor)))
+        total = builder.add(total, builder.mul(_xor_shifted(builder, inside, 32), _all(factor)))
     emit_store(builder, builder.mul(_xor_shifted(builder, total, 32), _all(WORD_FACTOR)), target, offset)
     return _bits(builder, builder.icmp_signed(">", length, _all(24)))
 
@@ -210,13 +211,14 @@ def finish_windows(builder: ir.IRBuilder, sums: ir.Value, target: ir.Value, offs
 
 @instruction(types.int64, types.int64, types.int64, types.int64)
 def sum_suffixes(builder: ir.IRBuilder, text: ir.Value, blocks: ir.Value, target: ir.Value) -> ir.Value:
-    """Write ``suffix[i] = word at byte i + POWER * suffix[i + 8]`` for 8 bytes a block; returns ``blocks``."""
+    """Write ``suffix[i] = spread word at byte i + POWER * suffix[i + 8]`` for 8 bytes a block; returns ``blocks``."""
     running = cgutils.alloca_once_value(builder, _all(0))  # type: ignore[no-untyped-call]
     one, eight = ir.Constant(WORD, 1), ir.Constant(WORD, 8)
     with cgutils.for_range(builder, blocks) as loop:
         offset = builder.mul(builder.sub(builder.sub(blocks, one), loop.index), eight)
         shifted = builder.mul(builder.load(running), _all(POWER))
-        builder.store(builder.add(shifted, _words_from(builder, text, offset)), running)
+        words = _xor_shifted(builder, _words_from(builder, text, offset), 32)
+        builder.store(builder.add(shifted, words), running)
         emit_store(builder, builder.load(running), target, builder.mul(offset, eight))
     return blocks
 
@@ -269,7 +271,7 @@ def hash_windows(
         start: what is added.
     """
     zero = ir.Constant(WORD, 0)
-    words = builder.and_(_words_from(builder, text, last), _splat(builder, mask))
+    words = _xor_shifted(builder, builder.and_(_words_from(builder, text, last), _splat(builder, mask)), 32)
     rest = builder.sub(words, emit_load(builder, suffixes, builder.mul(further, ir.Constant(WORD, 8)), LANES))
     total = builder.add(emit_load(builder, suffixes, zero, LANES), builder.mul(rest, _splat(builder, power)))
     total = builder.add(total, _splat(builder, start))

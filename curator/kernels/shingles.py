@@ -7,20 +7,22 @@ nothing. With case ``lower``, the words of a text are those of ``text.lower().sp
 
 The hash is exact arithmetic modulo 2**64, the same on every machine; ``SHINGLE_VERSION`` names this definition:
 
-* A word of ``m`` bytes of UTF-8, in little-endian words of 8 bytes: ``h = fold(m * LENGTH + last * FIRST + first *
-  SECOND + second * THIRD)``, where ``fold(x) = (x ^ x >> 32) * WORD``. The last 8 bytes are all, if there are not more;
-  the first ones are 0 without more than 8, the second ones without more than 16. Then ``h = fold(h + c * FIRST)`` for
-  each 8 bytes ``c`` from the 17th on that begin before the last ones.
+* ``s(x) = x ^ x >> 32`` and ``fold(x) = s(x) * WORD``. A word of ``m`` bytes of UTF-8, in little-endian words of 8
+  bytes: ``h = fold(m * LENGTH + s(last) * FIRST + s(first) * SECOND + s(second) * THIRD)``. The last 8 bytes are all,
+  if there are not more; the first ones are 0 without more than 8, the second ones without more than 16. Then ``h =
+  fold(h + c * FIRST)`` for each 8 bytes ``c`` from the 17th on that begin before the last ones.
 * A window of ``n`` words ``h``: ``mix(n * COUNT + sum(h[i] * WINDOW ** (n - 1 - i)))``, where ``mix`` is the finaliser
   of SplitMix64.
 * A window of characters, ``m`` bytes of UTF-8, of which ``c[i]`` are 8 from byte ``8 * i`` on, or the last 8 where not
-  so many follow; a window of fewer is padded with zeros. ``x = m * LENGTH + sum(c[i] * FIRST ** i)``, ``y = (x ^ x >>
-  32) * SECOND``, and the hash is ``y ^ y >> 32``.
+  so many follow; a window of fewer is padded with zeros. ``x = m * LENGTH + sum(s(c[i]) * FIRST ** i)``, ``y = s(x) *
+  SECOND``, and the hash is ``s(y)``.
 * 2**64 - 1 becomes 2**64 - 2.
 * A text with fewer than ``n`` units is one window of them all; a text without any has no shingles.
 
 The constants are not secret. For texts that were not made to collide, two different shingles have equal hashes with a
 probability of about 2**-64, so two documents of a million shingles each share a wrong one once in 18 million pairs.
+Without ``s``, shingles that differ in the last byte of several 8 only, such as lines of columns eight wide, had equal
+hashes with a probability of 2**-8.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-SHINGLE_VERSION = 2
+SHINGLE_VERSION = 3
 """Changes whenever a text gets other hashes; artefacts carry it together with ``UNICODE_VERSION``."""
 
 SCHEME_VERSION = 1

@@ -45,13 +45,17 @@ def fold(word):
 def word_hash(word):
     encoded = word.encode()
     length = len(encoded)
-    total = length * 0x165667B19E3779F9 + little(encoded[-8:]) * 0x9E3779B97F4A7C15
-    total += little(encoded[:8]) * 0xC2B2AE3D27D4EB4F if length > 8 else 0
-    total += little(encoded[8:16]) * 0x9FB21C651E98DF25 if length > 16 else 0
+    total = length * 0x165667B19E3779F9 + spread(little(encoded[-8:])) * 0x9E3779B97F4A7C15
+    total += spread(little(encoded[:8])) * 0xC2B2AE3D27D4EB4F if length > 8 else 0
+    total += spread(little(encoded[8:16])) * 0x9FB21C651E98DF25 if length > 16 else 0
     hashed = fold(total & MASK)
     for position in range(16, length - 8, 8):
         hashed = fold((hashed + little(encoded[position : position + 8]) * 0x9E3779B97F4A7C15) & MASK)
     return hashed
+
+
+def spread(word):
+    return word ^ word >> 32
 
 
 def little(some_bytes):
@@ -72,7 +76,7 @@ def hash_of_characters(characters):
         chunks[-1] = encoded[-8:]
     total = len(encoded) * 0x165667B19E3779F9
     for power, chunk in enumerate(chunks):
-        total += little(chunk) * pow(0x9E3779B97F4A7C15, power, 2**64)
+        total += spread(little(chunk)) * pow(0x9E3779B97F4A7C15, power, 2**64)
     total &= MASK
     mixed = (total ^ total >> 32) * 0xC2B2AE3D27D4EB4F & MASK
     return min(mixed ^ mixed >> 32, MASK - 1)

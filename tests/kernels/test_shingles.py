@@ -1,6 +1,7 @@
 """Shingle sets against plain Python: the words of ``text.lower().split()``, and the code points of its joined form."""
 
 import unicodedata
+from itertools import product
 
 import numpy as np
 import pytest
@@ -169,6 +170,19 @@ def test_words_that_are_nearly_alike_have_different_hashes():
         "y" + "x" * 16,
     ]
     assert len({found([word], size=1)[0][0] for word in words}) == len(words)
+
+
+@pytest.mark.parametrize("unit", ["char", "word"])
+@pytest.mark.parametrize("place", range(8))
+def test_columns_of_eight_that_differ_in_one_place_each_have_different_hashes(unit, place):
+    # In a sum of little-endian words, differences of their last bytes alone have only eight bits to be told apart by.
+    lines = []
+    for letters in product("abcdefghijklmnop", repeat=3):
+        line = list("ABCDEFGH" * 3)
+        line[place::8] = letters
+        lines.append("".join(line))
+    size = 24 if unit == "char" else 1
+    assert len({hashes[0] for hashes in found(lines, unit=unit, size=size)}) == len(lines)
 
 
 @pytest.mark.parametrize(
