@@ -119,7 +119,7 @@ def compose(
             # Only now is it worth composing the options alone, to find the keys that they do not have.
             found: list[str] = []
             options = compose_once([*choices, *(each for each in values if each.key_or_group == "hydra.searchpath")])
-            values = check_keys(values, options, groups, found)
+            values = check_keys(values, options, groups, found, repository)
             if not found:
                 raise ConfigError([*problems, *error.problems]) from error
             problems += found

@@ -31,6 +31,9 @@ class Repository(Protocol):
     def get_group_options(self, group_name: str) -> list[str]:
         """The options in it."""
 
+    def load_config(self, config_path: str) -> Any:  # noqa: ANN401
+        """A file, with its keys in ``config``; ``None`` if there is none."""
+
 
 def parse_overrides(lines: Sequence[str], problems: list[str]) -> list[Override]:
     """Parse what was typed.
@@ -117,7 +120,11 @@ def check_choices(choices: Sequence[Override], repository: Repository, problems:
 
 
 def check_keys(
-    values: Sequence[Override], config: DictConfig, groups: Sequence[str], problems: list[str]
+    values: Sequence[Override],
+    config: DictConfig,
+    groups: Sequence[str],
+    problems: list[str],
+    repository: Repository | None = None,
 ) -> list[Override]:
     """Check that every key that is set exists.
 
@@ -126,6 +133,7 @@ def check_keys(
         config: the composed options.
         groups: names of all groups: what is no key may be a misspelt group.
         problems: gets a sentence for every key that does not exist.
+        repository: Hydra's config repository, to name other options that have such a key.
 
     Returns:
         The overrides that are right.
@@ -143,7 +151,7 @@ def check_keys(
         found: list[str] = []
         if not (value.is_add() or value.is_force_add()):
             paths = [value.key_or_group, *_nested(value.key_or_group, value.value())]
-            found = [text for path in paths if (text := _missing(value, path, config, groups))]
+            found = [text for path in paths if (text := _missing(value, path, config, groups, repository))]
         # The first is enough: below a key that does not exist, nothing does.
         problems += found[:1]
         if not found:
@@ -221,6 +229,12 @@ def _names(choice: Override) -> Iterator[str | None]:
             yield None if text is None else str(text)
 
 
+def _options_with(key: str, group: str, repository: Repository) -> str:
+    """The options of a group whose file has a key, as one types them."""
+    found = ((name, repository.load_config(f"{group}/{name}")) for name in repository.get_group_options(group))
+    return ", ".join(f"'{group}={name}'" for name, option in found if option is not None and key in option.config)
+
+
 def _nested(path: str, value: object) -> Iterator[str]:
     if isinstance(value, dict):
         for key, item in value.items():
@@ -228,7 +242,9 @@ def _nested(path: str, value: object) -> Iterator[str]:
             yield from _nested(f"{path}.{key}", item)
 
 
-def _missing(override: Override, path: str, config: DictConfig, groups: Sequence[str]) -> str | None:
+def _missing(
+    override: Override, path: str, config: DictConfig, groups: Sequence[str], repository: Repository | None
+) -> str | None:
     node: Any = config
     parts = path.split(".")
     for depth, part in enumerate(parts):
@@ -243,6 +259,10 @@ def _missing(override: Override, path: str, config: DictConfig, groups: Sequence
             where = f" in {here}" if here else ""
             problem = f"{line}: there is no key {part!r}{where}."
             close = nearest(part, keys)
+            if close is None and repository is not None and depth == 1 and here in groups:
+                having = _options_with(part, here, repository)
+                if having:
+                    return f"{problem} It is a key of {having}. {suggest('', keys, kind='keys')}"
             if close is None:
                 return f"{problem} {suggest(part, keys, kind='keys')} A new key is added by '+{line}'."
             meant = ".".join([*parts[:depth], close, *parts[depth + 1 :]])

@@ -13,6 +13,8 @@ from rich.console import Console
 from rich.progress import (
     BarColumn,
     DownloadColumn,
+    ProgressColumn,
+    Task,
     TaskID,
     TextColumn,
     TimeElapsedColumn,
@@ -20,6 +22,7 @@ from rich.progress import (
     TransferSpeedColumn,
 )
 from rich.progress import Progress as Bars
+from rich.text import Text
 
 
 class StepProgress:
@@ -44,7 +47,7 @@ class StepProgress:
 
     def show_in(self, bars: Bars) -> None:
         """Draw this step among the bars of a run."""
-        self._bars, self._task = bars, bars.add_task(self._name, total=self._total)
+        self._bars, self._task = bars, bars.add_task(self._name, total=self._total, counts_bytes=self._counts_bytes)
 
     def finish(self) -> None:
         """The step has ended."""
@@ -76,6 +79,29 @@ class StepProgress:
             logger.debug("{}: {:.0%} done{}, {:,.0f} s left", self._name, share, rate, left_s)
 
 
+class _AmountColumn(DownloadColumn):
+    """How much is done: bytes of a step that reads the input, units of one behind a barrier."""
+
+    def render(self, task: Task) -> Text:
+        if task.fields["counts_bytes"]:
+            return super().render(task)
+        return Text(f"{task.completed:,.0f}/{task.total or 0:,.0f} units", style="progress.download")
+
+
+class _RateColumn(ProgressColumn):
+    """How fast: bytes, or units, a second."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._of_bytes = TransferSpeedColumn()
+
+    def render(self, task: Task) -> Text:
+        if task.fields["counts_bytes"]:
+            return self._of_bytes.render(task)
+        speed = task.finished_speed or task.speed
+        return Text("" if speed is None else f"{speed:,.1f} units/s", style="progress.data.speed")
+
+
 class Progress:
     """The bars of a run.
 
@@ -91,8 +117,8 @@ class Progress:
             Bars(
                 TextColumn("{task.description}"),
                 BarColumn(),
-                DownloadColumn(),
-                TransferSpeedColumn(),
+                _AmountColumn(),
+                _RateColumn(),
                 TimeElapsedColumn(),
                 TimeRemainingColumn(),
                 console=Console(stderr=True, force_terminal=True),

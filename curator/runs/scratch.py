@@ -151,11 +151,11 @@ def check_output(output_path: Path, *, replace: bool, inputs: Sequence[str]) -> 
         inputs: local input files and directories.
 
     Raises:
-        OutputExistsError: it is there already, or overlaps the input.
-        StorageError: it is a file, or cannot be looked at.
+        OutputExistsError: it is there already, is a file, or overlaps the input.
+        StorageError: it cannot be looked at.
     """
     if output_path.exists() and not output_path.is_dir():
-        raise StorageError(f"output_path: {str(output_path)!r} is a file; name a directory.")
+        raise OutputExistsError(f"output_path: {str(output_path)!r} is a file; name a directory.")
     real = os.path.realpath(output_path)
     for path in inputs:
         found = os.path.realpath(path)

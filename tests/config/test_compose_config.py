@@ -44,6 +44,11 @@ def problems_of(*overrides, **options):
         ("hydra.run.dr=x", "hydra.run.dr=x: there is no key 'dr' in hydra.run. Did you mean 'hydra.run.dir=x'?"),
         ("mode.x=1", "mode.x=1: mode is a value and has no keys."),
         ("executor=null", "executor=null: choose an option. The options are: local, "),
+        (
+            "executor.num_workers=2",
+            "executor.num_workers=2: there is no key 'num_workers' in executor. "
+            "It is a key of 'executor=ray_actor_pool', 'executor=ray_data'. The keys are: ignore_head_node.",
+        ),
         ("wholly_unlike=1", "wholly_unlike=1: there is no key 'wholly_unlike'. The keys are: executor, "),
         ("stages=[read", "stages=[read: cannot be read as key=value. A bracket is missing"),
         ('input_path="a', 'input_path="a: cannot be read as key=value. A quote is missing'),

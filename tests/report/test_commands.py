@@ -76,3 +76,15 @@ def test_progress_shows_the_step_on_a_terminal(capsys):
         step.add_bytes(4)
         step.unit_done(10)
     assert "read · exact" in capsys.readouterr().err
+
+
+def test_progress_counts_bytes_of_a_step_that_reads_and_units_of_one_behind_a_barrier(capsys):
+    with Progress(True) as progress:
+        with progress.step("read", total_bytes=2_000_000, num_units=2) as step:
+            step.unit_done(2_000_000)
+        with progress.step("verify", total_bytes=0, num_units=3) as step:
+            step.unit_done(700)
+    shown = [line for line in capsys.readouterr().err.split("\n") if line.strip()]
+    assert [line for line in shown if "read" in line and "2.0/2.0 MB" in line]
+    assert [line for line in shown if "verify" in line and "3/3 units" in line]
+    assert not [line for line in shown if "verify" in line and "bytes" in line]

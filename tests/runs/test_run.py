@@ -90,7 +90,7 @@ def test_an_output_that_cannot_be_written_is_found_before_reading(corpus, tmp_pa
     (tmp_path / "file").write_text("")
     with pytest.raises(StorageError, match="cannot be written"):
         run(corpus, tmp_path / "file" / "out")
-    with pytest.raises(StorageError, match="is a file"):
+    with pytest.raises(OutputExistsError, match="is a file"):
         run(corpus, tmp_path / "file")
 
 

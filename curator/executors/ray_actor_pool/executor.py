@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
+
+from loguru import logger
 
 from curator.executors.base import BaseExecutor, OnBytes, Unit, cut_units
 from curator.executors.ray_actor_pool.budgets import RunBudget
@@ -22,6 +25,9 @@ if TYPE_CHECKING:
 
 _OPEN_S = 1.0
 """Seconds that a session waits for the other workers once one is ready."""
+
+_SAY_S = 10.0
+"""Seconds without any worker after which the log says what is waited for."""
 
 
 class RayActorPoolExecutor(BaseExecutor):
@@ -106,10 +112,15 @@ class RayActorPoolExecutor(BaseExecutor):
 
         flow = Flow([1] * len(plans), [[]] * num_units)
         starting = Scheduler(pool, plans, flow, None, self._budget, self.progress_interval)
-        ready_s: float | None = None
+        ready_s, say_s = None, time.monotonic() + _SAY_S
         while not starting.open() and (ready_s is None or time.monotonic() - ready_s < _OPEN_S):
             if ready_s is None and pool.num_ready():
                 ready_s = time.monotonic()
+            elif ready_s is None and time.monotonic() > say_s:
+                logger.info(
+                    "the first worker is being set up; the first run on a machine compiles for about half a minute"
+                )
+                say_s = math.inf
 
     def run_step(
         self, step: Step, units: Sequence[Unit], attempts: Path | None, on_bytes: OnBytes

@@ -161,11 +161,12 @@ class Read(SourceStage):
         return SplitPlan(number_splits(pieces), listing.ignored, whole_input)
 
     def doubts(self, splits: Sequence[Split], columns: Sequence[str]) -> list[str]:
-        """Columns that no file shows in its footer or its first 64 kB."""
+        """Fields that no file shows in its footer or its first 64 kB; without an id a document is complete."""
         from curator.stages.io.inputs import columns_shown, seems_to_have
 
         files = list(dict.fromkeys(split.file for split in splits))[:_FILES_LOOKED_INTO]
-        asked = [name for name in dict.fromkeys(columns) if name not in ("text", "id")]
+        fields = {"text": self.text_field}
+        asked = [fields.get(name, name) for name in dict.fromkeys(columns) if name != "id"]
         lacking = [name for name in asked if files and not any(seems_to_have(file, name) for file in files)]
         if not lacking:
             return []
@@ -191,7 +192,7 @@ class Read(SourceStage):
         from curator.kernels.warm import is_compiled, warm_reading
 
         if not is_compiled():
-            logger.info("compiling for this machine; it takes about 15 s and is done once")
+            logger.info("compiling for this machine; it takes about half a minute and is done once")
         warm_reading()
 
     def setup(self, worker_metadata: WorkerMetadata) -> None:

@@ -153,9 +153,11 @@ def test_the_latest_time_in_a_parquet_column_is_kept(tmp_path):
 def test_a_column_that_nothing_has_is_doubted_in_the_plan(tmp_path):
     (tmp_path / "in.jsonl").write_text('{"text": "a", "score": 1}\n')
 
-    def plan(keep):
-        stages = [Read(str(tmp_path / "in.jsonl")), ExactDeduplication(keep=keep), Write(tmp_path / "out")]
+    def plan(keep, **fields):
+        stages = [Read(str(tmp_path / "in.jsonl"), **fields), ExactDeduplication(keep=keep), Write(tmp_path / "out")]
         return Pipeline(stages).plan(LocalExecutor())
 
     assert plan("max:score").doubts == []
     assert "no field 'scor'" in str(plan("max:scor"))
+    assert "no field 'txt'" in str(plan("first", text_field="txt"))
+    assert "did you mean 'text'?" in str(plan("first", text_field="txt"))
