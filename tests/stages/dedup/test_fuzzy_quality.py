@@ -11,6 +11,7 @@ from curator.stages.dedup.fuzzy import FuzzyDeduplication
 from tests.near_duplicates import greedy, pair_of_similarity, shingles, similar_pairs, similarity, write_families
 
 SEED = 3
+LEVELS = (0.7, 0.8, 0.9)
 
 
 @pytest.fixture(scope="module")
@@ -49,11 +50,9 @@ def decide(corpus, output, *, executor=None, split_bytes=None, **options):
 @pytest.mark.parametrize(
     ("threshold", "options", "plain"),
     [
-        (0.7, {}, {}),
-        (0.8, {}, {}),
-        (0.9, {}, {}),
+        *((threshold, {}, {}) for threshold in LEVELS),
         (0.8, {"scheme": "classic"}, {}),
-        (0.8, {"shingle": "char", "shingle_size": 24}, {"unit": "char", "size": 24}),
+        *((threshold, {"shingle": "char", "shingle_size": 24}, {"unit": "char", "size": 24}) for threshold in LEVELS),
     ],
     ids=str,
 )

@@ -70,6 +70,23 @@ def test_short_documents_are_neither_collapsed_nor_dropped_nor_passed_over(tmp_p
     assert len(kept) == 10
 
 
+def test_a_text_that_repeats_itself_is_no_duplicate_of_itself(tmp_path):
+    # A filter that is asked after its own n-grams were put in finds them all, and removes nearly everything.
+    texts = ["to be or not to be " * 300, "to be or not to be " * 7, "quite another text of some more words " * 50]
+    kept, ledger = run(tmp_path, texts)
+    assert kept == ["0", "2"]
+    assert ledger["1"]["kept_id"] == "0"
+
+
+@pytest.mark.parametrize("split_bytes", [60, 400, None])
+def test_the_first_and_the_last_document_of_a_split_are_documents_like_others(tmp_path, split_bytes):
+    # A place that marks "none" is a real document somewhere, and its group falls apart.
+    texts = [f"short text {row % 4} of some few words" for row in range(33)]
+    kept, ledger = run(tmp_path, texts, FuzzyDeduplication(), split_bytes=split_bytes)
+    assert kept == ["0", "1", "2", "3"]
+    assert {row: found["kept_id"] for row, found in ledger.items()} == {str(row): str(row % 4) for row in range(4, 33)}
+
+
 def test_a_chain_of_similar_documents_is_no_giant_cluster(tmp_path):
     # Every one is similar to the next, and none to those further on; the transitive closure would keep one.
     words = [f"word{place}" for place in range(400)]
