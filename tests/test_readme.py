@@ -97,6 +97,18 @@ def test_every_exit_code_is_in_the_readme():
         assert f"\n| {code} | " in text
 
 
+def test_every_reason_to_remove_or_refuse_a_document_is_on_the_page_about_outputs():
+    sources = [path.read_text(encoding="utf-8") for path in (ROOT / "curator" / "stages").rglob("*.py")]
+    reasons = {
+        word
+        for source in sources
+        for word in re.findall(r"(?:reason=|REASON = |array\(\[)\"([a-z]+_[a-z_]+)\"", source)
+    }
+    assert {"near_duplicate", "exact_duplicate", "below_threshold", "without_text"} <= reasons
+    page = (ROOT / "docs" / "output.md").read_text(encoding="utf-8")
+    assert sorted(word for word in reasons if f"`{word}`" not in page) == []
+
+
 @pytest.fixture
 def folder(tmp_path):
     """Where the commands of the README find what they speak of."""
