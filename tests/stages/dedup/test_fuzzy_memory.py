@@ -44,29 +44,56 @@ def decide(source, output, **options):
     return {row["id"]: (row["kept_id"], row["score"]) for row in ledger}, result
 
 
-@pytest.mark.parametrize("kind", ["gz", "zst", "parquet", "jsonl"])
-@pytest.mark.parametrize("options", [{}, {"verify": "none"}, {"verify": "signature", "keep": "max:n"}], ids=str)
-def test_a_split_is_decoded_once_however_many_tasks_need_documents_of_it(tmp_path, monkeypatch, kind, options):
-    source = write_input(tmp_path / "in", kind, write_families(5, 60))
-    whole, _ = decide(source, tmp_path / "whole", **options)
-    reads = []
+OPTIONS = [{}, {"verify": "none"}, {"verify": "signature", "keep": "max:n"}]
+
+
+@pytest.fixture
+def read_again(monkeypatch):
+    """What was read of the source a second time: the split of each read, and the documents."""
+    tasks = []
     process = Read.process
-    monkeypatch.setattr(Read, "process", lambda self, task: reads.append(task) or process(self, task))
+    monkeypatch.setattr(Read, "process", lambda self, task: tasks.append(task) or process(self, task))
+
+    def read_again():
+        again = [task for task in tasks if task.selection is not None and task.selection.rows is not None]
+        documents = [(task.split.ordinal, row) for task in again for row in task.selection.rows.tolist()]
+        return [task.split.ordinal for task in again], documents
+
+    return read_again
+
+
+@pytest.mark.parametrize("kind", ["gz", "zst", "parquet", "jsonl"])
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
+def test_a_split_is_read_once_however_many_tasks_need_a_few_documents_of_it(tmp_path, read_again, kind, options):
+    source = write_input(tmp_path / "in", kind, write_families(5, 60))
     cut, result = decide(source, tmp_path / "cut", documents_per_task=10, **options)
-    assert cut == whole
-    assert len(whole) > 40
-    again = [task for task in reads if task.selection is not None and task.selection.rows is not None]
-    splits = [task.split.ordinal for task in again]
+    splits, documents = read_again()
     if options.get("verify") == "none":
         assert splits == []  # the ids lie beside the rows
-    elif kind == "jsonl":
-        assert len(splits) > 9
-        documents = [(task.split.ordinal, row) for task in again for row in task.selection.rows.tolist()]
-        assert len(documents) == len(set(documents))
     else:
         assert sorted(splits) == [0, 1, 2]
-    details = result.stages[1]["details"]
-    assert ("gathered bytes" in details) is (kind != "jsonl" and options.get("verify") != "none")
+        assert len(documents) == result.stages[1]["details"]["candidates"]
+    assert ("gathered bytes" in result.stages[1]["details"]) is (splits != [])
+    whole, _ = decide(source, tmp_path / "whole", **options)
+    assert cut == whole
+    assert len(whole) > 40
+
+
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
+def test_each_task_reads_its_own_lines_of_a_plain_file_where_there_are_enough_of_them(tmp_path, read_again, options):
+    # 548 candidates for three tasks: about 90 of them in each of the two splits.
+    source = write_input(tmp_path / "in", "jsonl", write_families(5, 200), num_files=2)
+    cut, result = decide(source, tmp_path / "cut", documents_per_task=200, **options)
+    splits, documents = read_again()
+    if options.get("verify") == "none":
+        assert splits == []
+    else:
+        assert sorted(splits) == [0, 0, 0, 1, 1, 1]
+        assert len(documents) == len(set(documents)) == result.stages[1]["details"]["candidates"]
+    assert "gathered bytes" not in result.stages[1]["details"]
+    whole, _ = decide(source, tmp_path / "whole", **options)
+    assert cut == whole
+    assert len(whole) > 300
 
 
 @pytest.mark.parametrize("seed", range(60))
