@@ -11,9 +11,12 @@ from typing import Any
 
 import ray
 from ray._raylet import RAY_NODE_ID_KEY  # type: ignore[attr-defined]
+from ray.exceptions import RayError
 
-from curator.errors import CuratorError
+from curator.errors import CuratorError, ExecutorError
 from curator.tasks import FailedTask
+
+_START_S = 600.0
 
 
 class Register:
@@ -76,3 +79,15 @@ def start_register() -> Any:  # noqa: ANN401
         max_concurrency=1,
         label_selector={RAY_NODE_ID_KEY: ray.get_runtime_context().get_node_id()},
     ).remote()
+
+
+def wait_for_register(register: Any) -> None:  # noqa: ANN401
+    """Wait until a register answers: on a busy node, workers that are there already would ask it before it is up.
+
+    Raises:
+        ExecutorError: it does not answer.
+    """
+    try:
+        ray.get(register.present.remote(), timeout=_START_S)
+    except RayError as error:
+        raise ExecutorError(f"a process on the driver's node could not be started: {error}") from error

@@ -18,7 +18,7 @@ from ray._private import state
 from curator.cluster import alive_nodes, execute_setup_on_node, is_head_node, offers_from_nodes, ray_session
 from curator.cluster.options import NODE_ID_LABEL
 from curator.executors.ray_data.datasets import Datasets
-from curator.executors.ray_data.register import start_register
+from curator.executors.ray_data.register import start_register, wait_for_register
 from curator.pipeline import Step
 
 BLOCK_BYTES = 64 << 20
@@ -49,14 +49,15 @@ def open_datasets(config: Mapping[str, Any], steps: Sequence[Step], *, ignore_he
     with ray_session(config["address"], runtime_env=config["runtime_env"]) as session:
         before = _services()
         with _settings(config, ignore_head_node=ignore_head_node):
-            stages = {stage.name: stage for step in steps for stage in step.all_stages}
-            execute_setup_on_node(
-                list(stages.values()), ignore_head_node=ignore_head_node, timeout_s=config["setup_timeout_s"]
-            )
-            offers = offers_from_nodes(alive_nodes(), ignore_head_node=ignore_head_node)
-            heads = [str(node["NodeID"]) for node in alive_nodes() if ignore_head_node and is_head_node(node)]
             register = start_register()
             try:
+                stages = {stage.name: stage for step in steps for stage in step.all_stages}
+                execute_setup_on_node(
+                    list(stages.values()), ignore_head_node=ignore_head_node, timeout_s=config["setup_timeout_s"]
+                )
+                offers = offers_from_nodes(alive_nodes(), ignore_head_node=ignore_head_node)
+                heads = [str(node["NodeID"]) for node in alive_nodes() if ignore_head_node and is_head_node(node)]
+                wait_for_register(register)
                 yield Datasets(config=config, offers=offers, head_ids=heads, register=register)
             finally:
                 ray.kill(register)

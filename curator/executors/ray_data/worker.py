@@ -15,7 +15,7 @@ from typing import Any
 
 import ray
 from loguru import logger
-from ray.exceptions import RayActorError
+from ray.exceptions import ActorDiedError
 
 from curator.cluster import get_worker_metadata_and_node_id
 from curator.cluster.secrets import take_secrets
@@ -28,7 +28,9 @@ from curator.tasks import FailedTask
 FRAME_BYTES = 16 << 20
 """Rows are handed on when they hold so much: half a block would be too late, every task too often."""
 
-_REGISTER_S = 60.0
+_REGISTER_S = 600.0
+"""For an answer that takes a millisecond: the node of the register may be busy, and a run is not to end for that."""
+
 _WATCH_S = 5.0
 
 
@@ -123,7 +125,7 @@ def _watch(assignment: Assignment, done: threading.Event) -> None:
     while not done.wait(_WATCH_S):
         try:
             ray.get(assignment.register.present.remote(), timeout=_REGISTER_S)
-        except RayActorError:
+        except ActorDiedError:
             if not done.wait(_WATCH_S):
                 os._exit(1)
         except Exception:  # noqa: BLE001
