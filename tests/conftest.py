@@ -1,34 +1,62 @@
-"""Fixtures for all tests: where the shared corpora are, and a writer of JSON lines; and the order of the files."""
+"""Fixtures for all tests: where the shared corpora are, and a writer of JSON lines; and who runs which test when."""
 
 import json
 import os
 import signal
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
+from tests.forked_command import forked_command
+
 _ROOT = Path(__file__).resolve().parent.parent
+
+# Ray's workers stand behind every other process of a machine unless they are told not to: beside tests that keep all
+# cores busy, such a worker takes minutes to start.
+os.environ.setdefault("RAY_worker_niceness", "0")
 
 # A shell that starts the tests in the background has them, and all that they start, ignore Ctrl-C.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+_CLUSTERS = {f"tests/{name}" for name in ("chaos", "cluster", "executors", "placement", "serve", "slurm")}
+"""Folders whose tests share a cluster: one process of ``scripts/test`` runs each of them. Any other file is a share."""
+
+
+def _share(nodeid):
+    path = nodeid.partition("::")[0]
+    folder = path.rpartition("/")[0]
+    return folder if folder in _CLUSTERS else path
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Shares(LoadScopeScheduling):
+        def _split_scope(self, nodeid):
+            return _share(nodeid)
+
+    return Shares(config, log)
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items):
-    """Files that start clusters come first, so that no process of ``scripts/test`` ends long after the others.
+    """What starts clusters comes first, the longest of it at the head: no process ends long after the others.
 
     On a machine that is too busy, a raylet or a SLURM daemon may not start in the time that they give themselves: what
     needs one is tried once more, and the summary names it (``rerun``).
     """
-    first = {}
+    counts = {"slurm": Counter(), "ray": Counter()}
     for item in items:
-        if item.get_closest_marker("ray") or item.get_closest_marker("slurm"):
+        marked = [kind for kind in counts if item.get_closest_marker(kind)]
+        for kind in marked:
+            counts[kind][_share(item.nodeid)] += 1
+        if marked:
             item.add_marker(pytest.mark.flaky(reruns=1))
-    for item in items:
-        rank = next((rank for rank, name in enumerate(("slurm", "ray")) if item.get_closest_marker(name)), 2)
-        first[item.path] = min(rank, first.get(item.path, 2))
-    items.sort(key=lambda item: first[item.path])
+    items.sort(key=lambda item: [-shares[_share(item.nodeid)] for shares in counts.values()])
 
 
 @pytest.fixture(scope="session")
@@ -38,6 +66,13 @@ def shared_corpora():
     if not (shared / "corpora").is_dir():
         pytest.skip(f"no shared corpora at {str(shared / 'corpora')!r}; CURATOR_SHARED names their folder")
     return shared / "corpora"
+
+
+@pytest.fixture(scope="session")
+def forked(tmp_path_factory):
+    """Runs the command in a fork of a process that has imported it: ``forked(words, cwd=..., env=...)``."""
+    with forked_command(tmp_path_factory.mktemp("forked"), os.environ | {"PYTHONPATH": str(_ROOT)}) as run:
+        yield run
 
 
 @pytest.fixture(scope="session")

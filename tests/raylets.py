@@ -9,13 +9,16 @@ import pytest
 HEALTH = {
     "health_check_initial_delay_ms": 0,
     "health_check_period_ms": 500,
-    "health_check_timeout_ms": 1_000,
+    "health_check_timeout_ms": 4_000,
     "health_check_failure_threshold": 3,
 }
-"""A node that is gone is noticed within two seconds, one that stands still within five."""
+"""A node that is gone is noticed within two seconds, one that stands still within fifteen: it may only be busy."""
 
-KEPT_WORKERS = {"num_workers_soft_limit": 4, "idle_worker_killing_time_threshold_ms": 60_000}
-"""A process that has run a task waits for the next one of its job: each takes a second or two to start."""
+KEPT_WORKERS = {"num_workers_soft_limit": 2}
+"""Two processes that have run a task wait for the next one of their job: each takes a second or two to start."""
+
+HEAD = {"include_dashboard": False, "include_log_monitor": False}
+"""Nobody looks at the dashboard, nor at what workers print; their logs lie in the folder of the session."""
 
 ZONES = (
     {"num_gpus": 2, "labels": {"ray.io/node-type": "worker", "zone": "east"}},
@@ -48,7 +51,7 @@ class Raylets:
         from ray.cluster_utils import Cluster
 
         self._nodes = [{"num_cpus": 1, "object_store_memory": 80_000_000, **node} for node in nodes]
-        head = {"num_cpus": head_cpus, "object_store_memory": 80_000_000, "include_dashboard": False}
+        head = {"num_cpus": head_cpus, "object_store_memory": 80_000_000, **HEAD}
         self.cluster = Cluster(initialize_head=True, head_node_args={**head, "_system_config": HEALTH | KEPT_WORKERS})
         self._up = [None] * len(nodes)
         self.mend()

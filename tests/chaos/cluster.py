@@ -59,7 +59,7 @@ def listening_ports(pid):
     return ports
 
 
-def wait_until(true, *, limit_s=60.0, what=""):
+def wait_until(true, *, limit_s=120.0, what=""):
     """Poll until something is true; the limit is for a broken test, and ``what`` may be a function that says more."""
     until = time.monotonic() + limit_s
     while not (result := true()):

@@ -13,7 +13,7 @@ import numpy as np
 from curator import ProcessingStage, Task, Write
 from tests.executors.stages_for_tests import OnMarked
 
-WAIT_S = 60.0
+WAIT_S = 120.0
 """Longest wait for the nemesis; it is never reached unless a test is broken."""
 
 

@@ -54,11 +54,11 @@ def test_two_runs_share_a_cluster_at_once(run, chaos, corpus, undisturbed):
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as other:
 
         def nemesis():
-            wait_until(lambda: len({visit.pid for visit in visits(run.meeting)}) > 2, limit_s=60, what="both at work")
+            wait_until(lambda: len({visit.pid for visit in visits(run.meeting)}) > 2, what="both at work")
 
         try:
             run.go(nemesis, num_workers=2)
-            _, errors = other.communicate(timeout=60)
+            _, errors = other.communicate(timeout=120)
         finally:
             other.kill()
     assert other.returncode == 0, errors

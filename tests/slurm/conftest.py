@@ -34,6 +34,7 @@ def slurm():
     slurm.environment |= {
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_USAGE_STATS_REPORT_URL": "http://127.0.0.1:9/",
+        "RAY_worker_niceness": "0",
         "PATH": f"{Path(sys.executable).parent}:{slurm.environment['PATH']}",
         "PYTHONPATH": f"{ROOT}",
         "CURATOR_TMPDIR": f"{slurm.folder}/t",
