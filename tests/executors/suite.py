@@ -1,4 +1,4 @@
-"""The conformance suite: what every executor does, whatever its backend. A backend's tests inherit it."""
+"""The conformance suites: what every backend must do itself, and all that every executor does. Tests inherit them."""
 
 import hashlib
 import json
@@ -67,7 +67,9 @@ def write_words(folder, num_files=2, num_documents=200):
     return texts
 
 
-class ExecutorSuite:
+class BackendSuite:
+    """What a backend has a hand in: it hands tasks out, takes results and errors back, and runs barriers and ranks."""
+
     @pytest.fixture
     def executor(self):
         raise NotImplementedError
@@ -80,20 +82,6 @@ class ExecutorSuite:
     def test_results_come_in_input_order_with_derived_ids_whatever_a_stage_calls_them(self, executor):
         tasks = executor.execute([AddOne(), Rename(), AddOne().with_(name="again")], numbers(5, 3, 9))
         assert [(task.task_id, task.value) for task in tasks] == [("0_0_0_0", 7), ("1_0_0_0", 5), ("2_0_0_0", 11)]
-
-    def test_one_task_that_becomes_many_numbers_its_children(self, one_worker):
-        tasks = one_worker.execute([Repeat(), AddOne()], numbers(2, 0, 3))
-        assert [task.task_id for task in tasks] == ["0_0_0", "0_1_0", "2_0_0", "2_1_0", "2_2_0"]
-        assert [task.value for task in tasks] == [1, 2, 1, 2, 3]
-
-    def test_a_batch_that_changes_its_number_of_tasks_still_derives_ids(self, executor):
-        tasks = executor.execute([SumBatch()], numbers(1, 2, 3, 4))
-        assert [(task.task_id, task.value) for task in tasks] == [("0~2_0", 6), ("3_0", 4)]
-
-    def test_ids_are_the_same_in_every_run(self, executor):
-        stages = [Repeat(), SumBatch(), AddOne()]
-        first = [task.task_id for task in executor.execute(stages, numbers(7, 2, 5))]
-        assert first == [task.task_id for task in executor.execute(stages, numbers(7, 2, 5))]
 
     def test_none_and_failed_tasks_never_reach_the_next_stage(self, one_worker):
         tasks = one_worker.execute([DropOdd(), AddOne()], numbers(1, 2, 3, 4))
@@ -115,10 +103,6 @@ class ExecutorSuite:
             one_worker.execute([FailOn(2)], numbers(1, 2, 3))
         assert (raised.value.stage, raised.value.task_id) == ("fail_on", "1")
 
-    def test_a_stage_that_returns_no_task_is_named(self, one_worker):
-        with pytest.raises(StageError, match="'return_text' returned a str"):
-            one_worker.execute([ReturnText()], numbers(1))
-
     def test_a_failing_setup_ends_the_run_with_its_reason(self, one_worker):
         with pytest.raises(Exception, match="no such model"):
             one_worker.execute([FailSetup()], numbers(1))
@@ -130,10 +114,6 @@ class ExecutorSuite:
         teardowns = [name for name in made if name.startswith("teardown-")]
         assert len(setups) == len(teardowns) >= 1
         assert any(name.startswith("setup_on_node-") for name in made)
-
-    def test_a_barrier_without_a_writer_is_refused(self, one_worker):
-        with pytest.raises(ConfigError, match="nothing is written behind it"):
-            one_worker.execute([Read("nowhere"), ExactDeduplication()])
 
     def test_output_and_ledger_have_the_bytes_of_a_local_run(self, executor, tmp_path, split_bytes=700):
         corpus = write_corpus(tmp_path / "in")
@@ -152,18 +132,89 @@ class ExecutorSuite:
         assert verify_output(tmp_path / "ours").problems == []
         assert not list(tmp_path.glob("*._curator"))
 
-    def test_execute_runs_a_whole_pipeline_and_names_its_files(self, one_worker, tmp_path):
-        corpus = write_corpus(tmp_path / "in", num_files=2)
-        parts = one_worker.execute([Read(str(corpus)), ExactDeduplication(), Write(tmp_path / "out")])
-        assert [part.files["part"] for part in parts] == ["part-00000.jsonl", "part-00001.jsonl"]
-        assert all((tmp_path / "out" / part.files["part"]).exists() for part in parts)
-
     def test_a_failing_run_publishes_nothing_and_leaves_nothing(self, one_worker, tmp_path):
         corpus = write_corpus(tmp_path / "in")
         stages = [Read(str(corpus)), FailOn(0).with_(name="boom"), ExactDeduplication(), Write(tmp_path / "out")]
         with pytest.raises(StageError, match="'boom' failed"):
             Pipeline(stages).run(one_worker)
         assert sorted(path.name for path in tmp_path.iterdir()) == ["in"]
+
+    def test_a_setting_that_is_not_known_is_refused(self, executor):
+        with pytest.raises(ConfigError, match=r"executor.runtime_environment: is not known"):
+            type(executor)({"runtime_environment": None})
+
+    def test_two_table_shuffles_in_a_pipeline_stream_on(self, executor):
+        stages = [
+            MakeTables(),
+            TableShuffle("key", memory_budget_bytes=20_000, partition_bytes=4_000),
+            CountKeys(),
+            TableShuffle("id_count", num_partitions=3, sort_by_key=True).with_(name="by_count"),
+        ]
+        parts = executor.execute(stages, numbers(*range(4)))
+        reference = LocalExecutor().execute(stages, numbers(*range(4)))
+        assert [part.task_id for part in parts] == [part.task_id for part in reference]
+        assert [part.table.to_pydict() for part in parts] == [part.table.to_pydict() for part in reference]
+        assert sum(sum(part.table["id_count"].to_pylist()) for part in parts) == 2000
+
+    def test_three_rounds_and_two_turns_behind_a_barrier(self, executor, tmp_path, band_column=True):
+        texts = write_words(tmp_path / "in")
+
+        def run(who, name, stage):
+            stages = [Read(str(tmp_path / "in"), split_bytes=2_000), stage, Write(tmp_path / name, durability="fast")]
+            return Pipeline(stages).run(who)
+
+        ours = run(executor, "ours", SharedWords(band_column=band_column))
+        run(LocalExecutor(), "reference", SharedWords(bands_per_iteration=None, partition_bytes=1 << 20))
+        assert content_of(tmp_path / "ours") == content_of(tmp_path / "reference")
+        gone = {document: (kept, float(shared)) for document, kept, shared in cover(texts)}
+        ledger = ours.ledger().to_pylist()
+        assert {row["id"]: (row["kept_id"], row["score"]) for row in ledger} == gone
+        assert ours.counts == {"read": 400, "kept": 400 - len(gone), "removed": len(gone), "quarantined": 0}
+        assert 100 < len(gone) < 300
+        assert verify_output(tmp_path / "ours").problems == []
+        assert not list(tmp_path.glob("*._curator"))
+
+    def test_a_collective_stage_sees_all_tasks_between_stages_that_stream(self, executor):
+        if not isinstance(executor, LocalExecutor):
+            pytest.importorskip("torch", reason="ranks on Ray need 'pip install curator[collective]'")
+        stages = [AddOne(), AddTotal().with_(num_ranks=1), AddOne().with_(name="again")]
+        tasks = executor.execute(stages, numbers(1, 2, 3))
+        assert [(task.task_id, task.value) for task in tasks] == [("0_0_0_0", 903), ("1_0_0_0", 904), ("2_0_0_0", 905)]
+
+
+class ExecutorSuite(BackendSuite):
+    """With what follows from it, since the same code reads, writes, decides and numbers in the workers of them all.
+
+    For the engine of its own and the reference; another backend that passes what is above need not repeat it.
+    """
+
+    def test_one_task_that_becomes_many_numbers_its_children(self, one_worker):
+        tasks = one_worker.execute([Repeat(), AddOne()], numbers(2, 0, 3))
+        assert [task.task_id for task in tasks] == ["0_0_0", "0_1_0", "2_0_0", "2_1_0", "2_2_0"]
+        assert [task.value for task in tasks] == [1, 2, 1, 2, 3]
+
+    def test_a_batch_that_changes_its_number_of_tasks_still_derives_ids(self, executor):
+        tasks = executor.execute([SumBatch()], numbers(1, 2, 3, 4))
+        assert [(task.task_id, task.value) for task in tasks] == [("0~2_0", 6), ("3_0", 4)]
+
+    def test_ids_are_the_same_in_every_run(self, executor):
+        stages = [Repeat(), SumBatch(), AddOne()]
+        first = [task.task_id for task in executor.execute(stages, numbers(7, 2, 5))]
+        assert first == [task.task_id for task in executor.execute(stages, numbers(7, 2, 5))]
+
+    def test_a_stage_that_returns_no_task_is_named(self, one_worker):
+        with pytest.raises(StageError, match="'return_text' returned a str"):
+            one_worker.execute([ReturnText()], numbers(1))
+
+    def test_a_barrier_without_a_writer_is_refused(self, one_worker):
+        with pytest.raises(ConfigError, match="nothing is written behind it"):
+            one_worker.execute([Read("nowhere"), ExactDeduplication()])
+
+    def test_execute_runs_a_whole_pipeline_and_names_its_files(self, one_worker, tmp_path):
+        corpus = write_corpus(tmp_path / "in", num_files=2)
+        parts = one_worker.execute([Read(str(corpus)), ExactDeduplication(), Write(tmp_path / "out")])
+        assert [part.files["part"] for part in parts] == ["part-00000.jsonl", "part-00001.jsonl"]
+        assert all((tmp_path / "out" / part.files["part"]).exists() for part in parts)
 
     def test_records_that_stages_around_a_barrier_cannot_take_are_quarantined_as_locally(self, executor, tmp_path):
         corpus = write_corpus(tmp_path / "in")
@@ -228,10 +279,6 @@ class ExecutorSuite:
         with pytest.raises(ConfigError, match="two stages are named 'add_one'"):
             executor.execute([AddOne(), AddOne()], numbers(1))
 
-    def test_a_setting_that_is_not_known_is_refused(self, executor):
-        with pytest.raises(ConfigError, match=r"executor.runtime_environment: is not known"):
-            type(executor)({"runtime_environment": None})
-
     def test_no_runtime_env_is_the_environment_that_there_is(self, executor):
         same = type(executor)({**executor.config, "runtime_env": None})
         stages = [AddOne().with_(runtime_env=None), AddOne().with_(name="again", runtime_env={})]
@@ -247,19 +294,6 @@ class ExecutorSuite:
         seen = [set(part.table["key"].to_pylist()) for part in parts]
         assert sum(map(len, seen)) == len(set().union(*seen)) == 70
 
-    def test_two_table_shuffles_in_a_pipeline_stream_on(self, executor):
-        stages = [
-            MakeTables(),
-            TableShuffle("key", memory_budget_bytes=20_000, partition_bytes=4_000),
-            CountKeys(),
-            TableShuffle("id_count", num_partitions=3, sort_by_key=True).with_(name="by_count"),
-        ]
-        parts = executor.execute(stages, numbers(*range(4)))
-        reference = LocalExecutor().execute(stages, numbers(*range(4)))
-        assert [part.task_id for part in parts] == [part.task_id for part in reference]
-        assert [part.table.to_pydict() for part in parts] == [part.table.to_pydict() for part in reference]
-        assert sum(sum(part.table["id_count"].to_pylist()) for part in parts) == 2000
-
     def test_a_table_shuffle_of_nothing_is_nothing_and_leaves_nothing(self, one_worker, tmp_path):
         shuffle = TableShuffle("key", scratch_path=str(tmp_path))
         assert one_worker.execute([MakeTables(), shuffle, CountKeys()], []) == []
@@ -267,24 +301,6 @@ class ExecutorSuite:
         with pytest.raises(StageError, match="no key column 'nokey'; the columns are: key, id, name"):
             one_worker.execute([MakeTables(), shuffle.with_(key_columns=["nokey"])], numbers(1, 2))
         assert list(tmp_path.iterdir()) == []
-
-    def test_three_rounds_and_two_turns_behind_a_barrier(self, executor, tmp_path, band_column=True):
-        texts = write_words(tmp_path / "in")
-
-        def run(who, name, stage):
-            stages = [Read(str(tmp_path / "in"), split_bytes=2_000), stage, Write(tmp_path / name, durability="fast")]
-            return Pipeline(stages).run(who)
-
-        ours = run(executor, "ours", SharedWords(band_column=band_column))
-        run(LocalExecutor(), "reference", SharedWords(bands_per_iteration=None, partition_bytes=1 << 20))
-        assert content_of(tmp_path / "ours") == content_of(tmp_path / "reference")
-        gone = {document: (kept, float(shared)) for document, kept, shared in cover(texts)}
-        ledger = ours.ledger().to_pylist()
-        assert {row["id"]: (row["kept_id"], row["score"]) for row in ledger} == gone
-        assert ours.counts == {"read": 400, "kept": 400 - len(gone), "removed": len(gone), "quarantined": 0}
-        assert 100 < len(gone) < 300
-        assert verify_output(tmp_path / "ours").problems == []
-        assert not list(tmp_path.glob("*._curator"))
 
     def test_two_barriers_in_one_pass_have_the_bytes_of_a_local_run(self, executor, tmp_path):
         corpus = write_corpus(tmp_path / "in", num_files=2)
@@ -302,10 +318,3 @@ class ExecutorSuite:
         removed = {stage["name"]: stage["removed"] for stage in ours.stages if stage["removed"]}
         assert removed == {"exact": {"exact_duplicate": 706}, "blind": {"exact_duplicate": 97}}
         assert verify_output(tmp_path / "ours").problems == []
-
-    def test_a_collective_stage_sees_all_tasks_between_stages_that_stream(self, executor):
-        if not isinstance(executor, LocalExecutor):
-            pytest.importorskip("torch", reason="ranks on Ray need 'pip install curator[collective]'")
-        stages = [AddOne(), AddTotal().with_(num_ranks=1), AddOne().with_(name="again")]
-        tasks = executor.execute(stages, numbers(1, 2, 3))
-        assert [(task.task_id, task.value) for task in tasks] == [("0_0_0_0", 903), ("1_0_0_0", 904), ("2_0_0_0", 905)]

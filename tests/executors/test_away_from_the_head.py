@@ -9,14 +9,24 @@ from tests.executors.suite import ExecutorSuite
 pytestmark = pytest.mark.ray
 
 
+@pytest.fixture(scope="module")
+def joined(ray_address):
+    """One connection for all tests here, since each new one starts processes of its own on every node."""
+    import ray
+
+    ray.init(address=ray_address, namespace="suite", log_to_driver=False)
+    yield ray_address
+    ray.shutdown()
+
+
 class TestRayActorPool(ExecutorSuite):
     @pytest.fixture
-    def executor(self, ray_address):
-        return RayActorPoolExecutor({"address": ray_address, "num_workers": 2}, ignore_head_node=True)
+    def executor(self, joined):
+        return RayActorPoolExecutor({"address": joined, "num_workers": 2}, ignore_head_node=True)
 
     @pytest.fixture
-    def one_worker(self, ray_address):
-        return RayActorPoolExecutor({"address": ray_address, "num_workers": 1}, ignore_head_node=True)
+    def one_worker(self, joined):
+        return RayActorPoolExecutor({"address": joined, "num_workers": 1}, ignore_head_node=True)
 
     def test_stages_on_gpus_and_in_zones_run_where_they_fit(self, executor, cluster, tmp_path):
         on_gpu = RecordCalls(tmp_path).with_(resources=Resources(cpus=0.5, gpus=0.5, labels={"zone": "west"}))

@@ -33,7 +33,7 @@ from tests.executors.stages_for_tests import (
     SumBatch,
     numbers,
 )
-from tests.executors.suite import ExecutorSuite, content_of, mark, write_corpus
+from tests.executors.suite import BackendSuite, content_of, mark, write_corpus
 
 
 class KeepsState(AddOne):
@@ -169,8 +169,8 @@ def executor(joined):
 
 
 @pytest.mark.ray
-class TestAwayFromTheHead(ExecutorSuite):
-    """The conformance suite on three raylets with labels and pretended GPUs, the head left alone."""
+class TestAwayFromTheHead(BackendSuite):
+    """What a backend has a hand in, on three raylets with labels and pretended GPUs, the head left alone."""
 
     @pytest.fixture
     def executor(self, joined):
