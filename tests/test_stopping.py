@@ -118,7 +118,6 @@ def wait_for_moment(moment, folder, mark, process):
         pytest.param("ray_actor_pool", "starting", signal.SIGUSR1, marks=pytest.mark.ray),
         pytest.param("ray_actor_pool", "ray starts", signal.SIGTERM, marks=pytest.mark.ray),
         pytest.param("ray_actor_pool", "working", signal.SIGTERM, marks=pytest.mark.ray),
-        pytest.param("ray_actor_pool", "working", signal.SIGUSR1, marks=pytest.mark.ray),
     ],
 )
 def test_a_signal_stops_a_run_with_75_and_leaves_nothing_behind(folder, mark, executor, moment, number):
