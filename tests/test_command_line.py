@@ -10,20 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.forked_command import forked_command
-
 ROOT = Path(__file__).parents[1]
 
 
 def environment(**more):
     kept = {key: value for key, value in os.environ.items() if key not in ("HYDRA_FULL_ERROR", "PYTHONWARNINGS")}
     return kept | {"PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"} | more
-
-
-@pytest.fixture(scope="module")
-def forked(tmp_path_factory):
-    with forked_command(tmp_path_factory.mktemp("forked"), environment()) as run:
-        yield run
 
 
 @pytest.fixture

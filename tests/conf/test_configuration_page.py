@@ -3,8 +3,6 @@
 import os
 import re
 import shlex
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -31,23 +29,26 @@ MERGES = [[yaml.safe_load(cell.strip("`")) for cell in row] for row in rows("wea
 MISTAKES = [(typed.strip("`"), answer.replace("\\|", "|")) for typed, answer in rows("typed", "answer")]
 
 
-def run(folder, words, **more):
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "HF_TOKEN": "a-token-of-the-hub"} | more
-    command = [sys.executable, "-m", "curator", *words]
-    return subprocess.run(
-        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=120, check=False
-    )
+@pytest.fixture
+def run(tmp_path, forked):
+    """Runs the command in an empty folder."""
+
+    def run(*words, **more):
+        environment = os.environ | {"PYTHONPATH": str(ROOT), "HF_TOKEN": "a-token-of-the-hub"} | more
+        return forked(words, cwd=tmp_path, env=environment)
+
+    return run
 
 
 @pytest.mark.parametrize("line", COMMANDS)
-def test_a_command_of_the_page_works_and_leaves_nothing_behind(line, tmp_path):
+def test_a_command_of_the_page_works_and_leaves_nothing_behind(line, tmp_path, run):
     words = shlex.split(line)
     variables = {}
     while "=" in words[0]:
         name, _, value = words.pop(0).partition("=")
         variables[name] = value
     assert words[:3] == ["python", "-m", "curator"]
-    result = run(tmp_path, words[3:], **variables)
+    result = run(*words[3:], **variables)
     assert result.returncode == 0, result.stderr
     assert result.stdout
     assert list(tmp_path.iterdir()) == []
@@ -63,23 +64,23 @@ def test_there_are_rows_for_every_kind_of_replacement():
 
 
 @pytest.mark.parametrize(("typed", "answer"), MISTAKES)
-def test_a_mistake_is_answered_as_the_page_says(typed, answer, tmp_path):
-    result = run(tmp_path, [typed, "mode=plan"])
+def test_a_mistake_is_answered_as_the_page_says(typed, answer, tmp_path, run):
+    result = run(typed, "mode=plan")
     assert result.returncode == (0 if answer.startswith("nothing") else 2)
     assert answer.startswith("nothing") or answer in result.stderr
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_experiment_of_the_page_composes_and_its_secrets_stay_references(tmp_path):
+def test_the_experiment_of_the_page_composes_and_its_secrets_stay_references(tmp_path, run):
     (block,) = blocks("yaml")
     (tmp_path / "mine" / "experiment").mkdir(parents=True)
     (tmp_path / "mine" / "experiment" / "hub.yaml").write_text(block)
     (tmp_path / "token.txt").write_text("content-of-the-file")
     typed = ["-cd", "mine", "experiment=hub", "executor=ray_actor_pool"]
-    result = run(tmp_path, [*typed, "mode=plan"])
+    result = run(*typed, "mode=plan")
     assert result.returncode == 0, result.stderr
     assert "HF_TOKEN, OTHER_TOKEN" in result.stdout
-    shown = run(tmp_path, [*typed, "--cfg", "job", "-p", "runtime_env"]).stdout
+    shown = run(*typed, "--cfg", "job", "-p", "runtime_env").stdout
     assert yaml.safe_load(shown) == yaml.safe_load(block)["runtime_env"]
 
 

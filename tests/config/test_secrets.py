@@ -65,7 +65,7 @@ CANARIES = (ENVIRONMENT, TYPED, NESTED, FILED, READ, URL, STAGE)
 
 
 @pytest.fixture
-def command(tmp_path):
+def command(tmp_path, forked):
     """Runs the command with a secret by every way in; gives back all that could show one."""
     folder = tmp_path / "work"
     (folder / "mine" / "experiment").mkdir(parents=True)
@@ -88,15 +88,7 @@ def command(tmp_path):
             f"+runtime_env.env_vars.API_TOKEN={TYPED}",
             f"+executor.runtime_env={{env_vars:{{OTHER_API_KEY:{NESTED}}}}}",
         )
-        return subprocess.run(
-            [sys.executable, "-m", "curator", "-cd", "mine", *typed, *words],
-            cwd=folder,
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=200,
-            check=False,
-        )
+        return forked(("-cd", "mine", *typed, *words), cwd=folder, env=environment)
 
     run.folder = folder
     return run

@@ -4,9 +4,6 @@ import json
 import os
 import shutil
 import stat
-import subprocess
-import sys
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -18,31 +15,22 @@ ROOT = Path(__file__).parents[2]
 SBATCH = ["sbatch", "--array=0-2", "run.sbatch", "output_path=out"]
 
 
-def run_in(folder, *words, **more):
-    return subprocess.run(
-        [sys.executable, "-m", "curator", *words],
-        cwd=folder,
-        env=os.environ | {"PYTHONPATH": str(ROOT)} | more,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-
-
 @pytest.fixture
-def curator(tmp_path):
-    return partial(run_in, tmp_path)
+def curator(tmp_path, forked):
+    def curator(*words, **more):
+        return forked(words, cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)} | more)
+
+    return curator
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory, write_jsonl):
+def made(tmp_path_factory, write_jsonl, forked):
     """Three shards of four files with equal texts in them."""
     folder = tmp_path_factory.mktemp("sharded")
     for number in range(4):
         write_jsonl(folder / "in" / f"{number}.jsonl", [{"id": f"{number}-{row}", "text": str(row)} for row in "abb"])
     words = ["-m", "shard.index=0,1,2", "shard.count=3", "input_path=in", "output_path=out"]
-    result = run_in(folder, *words)
+    result = forked(words, cwd=folder, env=os.environ | {"PYTHONPATH": str(ROOT)})
     assert result.returncode == 0, result.stderr
     return folder
 
