@@ -115,7 +115,7 @@ class BackendSuite:
         assert len(setups) == len(teardowns) >= 1
         assert any(name.startswith("setup_on_node-") for name in made)
 
-    def test_output_and_ledger_have_the_bytes_of_a_local_run(self, executor, tmp_path, split_bytes=700):
+    def test_output_and_ledger_have_the_bytes_of_a_local_run(self, executor, tmp_path, split_bytes=2_000):
         corpus = write_corpus(tmp_path / "in")
 
         def run(who, name):

@@ -20,6 +20,7 @@ def pytest_collection_modifyitems(items):
     for item in items:
         if Path(__file__).parent in item.path.parents:
             item.add_marker(pytest.mark.slurm)
+            item.add_marker(pytest.mark.timeout(600))
 
 
 @pytest.fixture(scope="session")
@@ -127,7 +128,7 @@ def data_files(output):
     return {path.name: path.read_bytes() for path in sorted(output.glob("part-*"))}
 
 
-def wait_for_file(path, slurm, job, limit_s=120):
+def wait_for_file(path, slurm, job, limit_s=240):
     ends_s = time.monotonic() + limit_s
     while not path.exists():
         assert time.monotonic() < ends_s, f"{path} has not come"

@@ -181,17 +181,17 @@ class VirtualSlurm:
         words = self.call("scontrol", "show", "job", "-o", job).split()
         return dict(word.split("=", 1) for word in words if "=" in word)
 
-    def wait_for_end(self, job, limit_s=180):
+    def wait_for_end(self, job, limit_s=240):
         """Wait until a job has ended for good; its state and the exit code of its script."""
         done = ("COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL", "PREEMPTED", "OUT_OF_MEMORY")
         self.wait_for(lambda: self.show(job)["JobState"] in done, f"job {job} to end", limit_s)
         found = self.show(job)
         return found["JobState"], int(found["ExitCode"].partition(":")[0])
 
-    def wait_for_state(self, job, state, limit_s=60):
+    def wait_for_state(self, job, state, limit_s=120):
         self.wait_for(lambda: self.show(job)["JobState"] == state, f"job {job} to be {state}", limit_s)
 
-    def wait_for(self, condition, what, limit_s=60):
+    def wait_for(self, condition, what, limit_s=120):
         ends_s = time.monotonic() + limit_s
         while not condition():
             assert time.monotonic() < ends_s, f"waited {limit_s} s for {what}\n{self.call('squeue', check=False)}"
