@@ -20,7 +20,7 @@ from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from curator.cluster.topology import alive_nodes
 from curator.errors import ConfigError, CuratorError, ExecutorError
-from curator.placement import ReplicaGroup
+from curator.placement import ReplicaGroup, lost_bundles
 from curator.serve.engines import Rank, server_command
 from curator.serve.settings import ReplicaSettings
 from curator.serve.supervisor import Sight, Supervisor
@@ -104,8 +104,17 @@ class Replica:
             )
         self._supervisors = [self._supervise(index) for index in range(spec.nnodes)]
         ready = [supervisor.look.remote() for supervisor in self._supervisors]
+        deadline = time.monotonic() + _SUPERVISOR_S
         for each in ready:
-            _get(each, _SUPERVISOR_S)
+            while not ray.wait([each], timeout=_LOOK_S)[0]:
+                # Ray lets a worker for a bundle that is gone wait for ever.
+                if lost_bundles(self.group.pg):
+                    raise ExecutorError("its node was lost before its worker had started.")
+                if self._stopping.is_set():
+                    raise ExecutorError("it is not wanted any more.")
+                if time.monotonic() > deadline:
+                    raise ExecutorError(f"its worker has not started within {_SUPERVISOR_S:g} s.")
+            _get(each, _CALL_S)
 
     def start(self, deadline: float) -> None:
         """Start the servers, and wait until the replica has answered a request.

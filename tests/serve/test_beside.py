@@ -14,9 +14,13 @@ import ray
 from ray.util.placement_group import placement_group_table
 
 from curator.errors import ConfigError, ExecutorError
+from curator.placement import acquire_replicas, lost_bundles, remove_pg
 from curator.serve.beside import end_keeper, find_keeper, living_owners, replicas_beside, start_keeper
 from curator.serve.endpoints import FAILED, UP, ReplicaEndpoints
+from curator.serve.keeper import group_prefix
 from curator.serve.processes import PREFIX
+from curator.serve.replica import Launch, Replica
+from curator.serve.requests import request_of
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("joined")]
 
@@ -56,6 +60,7 @@ def test_replicas_of_two_sets_are_up_beside_a_run_and_gone_behind_it(stub, tmp_p
         assert [each["devices"] for each in answers] == ["0,1", "0,1"]
         (other,) = of(small, tmp_path).endpoints()
         assert ask(other)["devices"] == ""
+        assert len({each.api_key for each in (*found, other)}) == 2
         assert all(each.url.startswith("http://127.0.0.1:") for each in (*found, other))
         assert len([name for name in groups() if name.startswith(PREFIX)]) == 3
     with pytest.raises(ExecutorError, match=r"replicas.judge: they have ended"):
@@ -229,6 +234,24 @@ def test_where_other_machines_reach_a_server_it_listens_on_its_node_s_address_an
     finally:
         end_keeper(keeper, "tests", 1)
         cluster.remove_node(node)
+
+
+def test_a_node_that_is_lost_before_a_worker_of_it_starts_is_noticed_at_once(cluster, stub, tmp_path, wait_for):
+    node = cluster.add_node(num_cpus=1, object_store_memory=80_000_000, resources={"brief": 1})
+    cluster.wait_for_nodes()
+    settings = stub(resources={"cpus": 0.1, "custom": {"brief": 1}})
+    (group,) = acquire_replicas([request_of(settings)], prefix=group_prefix("tests"), timeout_s=60)
+    try:
+        cluster.remove_node(node)
+        wait_for(lambda: lost_bundles(group.pg))
+        launch = Launch(settings, "key", str(tmp_path), group.name)
+        with (
+            pytest.raises(ExecutorError, match="its node was lost before its worker had started"),
+            Replica(launch, group, threading.Event()) as replica,
+        ):
+            replica.place()
+    finally:
+        remove_pg(group.pg)
 
 
 def test_a_run_that_fails_leaves_nothing(stub, tmp_path):
