@@ -100,7 +100,10 @@ def build_run(
     asked: dict[str, ReplicaSettings] = {}
     if whole:
         problems += _check_shard(config, built)
-        built, asked = ask_replicas(built, settings.replicas if settings else (), problems)
+        sets, chosen = settings.replicas if settings else (), config.get("replicas") or {}
+        # Nor does it say whom a stage could ask if one of the sets is wrong.
+        if isinstance(chosen, Mapping) and len(sets) == len(chosen):
+            built, asked = ask_replicas(built, sets, problems)
     pipeline = _collect(problems, Pipeline, built) if whole else None
     if problems or settings is None or pipeline is None or executor is None:
         # The gate is passed twice, by the whole config and by each part: what it says is said once.

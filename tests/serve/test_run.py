@@ -9,6 +9,7 @@ import urllib.request
 import pytest
 from ray.util.placement_group import placement_group_table
 
+from curator import verify_output
 from curator.config.build import build_run
 from curator.config.compose import compose_config, read_composed_job
 from curator.errors import ConfigError, ExecutorError
@@ -96,6 +97,7 @@ def test_a_run_whose_replica_loses_its_node_finishes_with_every_record_accounted
             cluster.remove_node(node, allow_graceful=False)
     assert len(seen) >= 2
     assert result.counts == {"read": 60, "kept": 60, "removed": 0, "quarantined": 0}
+    assert verify_output(result.output_path).problems == []
 
 
 def test_a_local_run_has_replicas_in_a_session_of_its_own(loopback, served, corpus, tmp_path):
@@ -151,6 +153,12 @@ def test_a_server_that_never_gets_well_ends_the_run_and_publishes_nothing(cluste
 def test_a_stage_that_has_nobody_to_ask_is_refused(typed, message):
     with pytest.raises(ConfigError, match=message):
         built(*typed)
+
+
+def test_a_set_that_is_wrong_is_the_only_mistake_and_not_that_nobody_is_there_to_ask():
+    with pytest.raises(ConfigError) as raised:
+        built("replicas=tiny_cpu", "replicas.tiny_cpu.tp_size=0")
+    assert raised.value.problems == ["replicas.tiny_cpu.tp_size: 0 must be at least 1."]
 
 
 def test_a_set_that_no_stage_asks_is_worth_a_warning_and_an_endpoint_needs_none():
