@@ -6,7 +6,9 @@ import json
 import warnings
 
 import pytest
+import yaml
 
+from curator.config.conf_dir import conf_dir
 from curator.serve.engines import KEY_VARIABLE, Rank, server_command
 from curator.serve.settings import TINY_MODEL, ReplicaSettings
 from curator.serve.tiny_model import ANSWERS
@@ -16,10 +18,18 @@ VLLM_OPTIONS = {
     *("--revision", "--host", "--port", "--tensor-parallel-size", "--pipeline-parallel-size"),
     *("--nnodes", "--node-rank", "--master-addr", "--master-port", "--headless"),
 }
+VLLM_OPTIONS_OF_LAYOUTS = {"--max-model-len", "--gpu-memory-utilization"}
+VLLM_VARIABLES = {"VLLM_API_KEY", "VLLM_WORKER_MULTIPROC_METHOD", "VLLM_HOST_IP", "VLLM_NO_USAGE_STATS"}
 
 
 def command_of(settings, rank=None):
     return server_command(settings, rank or Rank("127.0.0.1", 8000), key="the-key", key_file="/run/the.key")
+
+
+def read_layout(name):
+    """Arguments and environment of an option of the group, which is its set's too."""
+    said = yaml.safe_load((conf_dir() / "replicas" / f"{name}.yaml").read_text())[name]
+    return {key: said[key] for key in ("arguments", "runtime_env")}
 
 
 def of_vllm(**more):
@@ -53,12 +63,16 @@ def test_vllm_on_two_nodes_has_a_server_and_a_follower_that_finds_it():
     assert "VLLM_API_KEY" not in both[1].variables
 
 
-def test_every_option_of_vllm_is_one_that_it_is_known_to_have():
-    words = [
-        *command_of(of_vllm(tp_size=2, pp_size=2, revision="r"), Rank("h", 1, 0, 2, "m", 2)).words,
-        *command_of(of_vllm(tp_size=2, pp_size=2, revision="r"), Rank("h", 1, 1, 2, "m", 2)).words,
+def test_every_option_and_variable_of_vllm_is_one_that_it_is_known_to_have():
+    judge = read_layout("judge_tp4")
+    both = [
+        command_of(of_vllm(tp_size=2, pp_size=2, revision="r", **judge), Rank("h", 1, rank, 2, "m", 2))
+        for rank in (0, 1)
     ]
-    assert {word for word in words if word.startswith("--")} == VLLM_OPTIONS
+    words = [word for command in both for word in command.words]
+    assert {word for word in words if word.startswith("--")} == VLLM_OPTIONS | VLLM_OPTIONS_OF_LAYOUTS
+    variables = {name for command in both for name in command.variables}
+    assert variables - {KEY_VARIABLE, "DO_NOT_TRACK"} == VLLM_VARIABLES
 
 
 @pytest.fixture
@@ -86,12 +100,19 @@ def test_vllm_s_own_parser_takes_its_command_lines_and_reads_them_as_they_are_me
     assert (said.tensor_parallel_size, said.nnodes, said.headless) == (4, 1, False)
     assert (said.max_model_len, said.enforce_eager, said.enable_prefix_caching) == (8192, True, False)
     assert said.hf_overrides == {"a": 1}
+    words = command_of(of_vllm(**read_layout("judge_tp4"))).words
+    said = vllm_parser.parse_args(list(words[2:]))
+    assert (said.max_model_len, said.gpu_memory_utilization) == (8192, 0.9)
     for rank in (0, 1):
         words = command_of(of_vllm(tp_size=8, pp_size=2), Rank("10.0.0.1", 8000, rank, 2, "10.0.0.1", 29000)).words
         said = vllm_parser.parse_args(list(words[2:]))
         assert (said.tensor_parallel_size, said.pipeline_parallel_size) == (8, 2)
         assert (said.nnodes, said.node_rank, said.headless) == (2, rank, rank == 1)
         assert (said.master_addr, said.master_port) == ("10.0.0.1", 29000)
+    from vllm import envs
+
+    assert set(vllm_parser._option_string_actions) >= VLLM_OPTIONS | VLLM_OPTIONS_OF_LAYOUTS
+    assert set(envs.environment_variables) >= VLLM_VARIABLES
     with pytest.raises(SystemExit):
         vllm_parser.parse_args(["org/model", "--no-such-option"])
 
