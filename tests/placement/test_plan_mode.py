@@ -44,7 +44,8 @@ def test_replicas_are_planned_on_a_machine_with_pretended_gpus(describe, pretend
     ]
 
 
-def test_the_plan_as_json_has_bundles_and_nodes(describe):
+def test_the_plan_as_json_has_bundles_and_nodes(describe, pretended):
+    pretended()
     (tiny,) = json.loads(describe("replicas=tiny_cpu", "plan_format=json"))["placement_groups"]
     assert tiny["placements"] == [
         {"name": f"tiny_cpu-{n}", "strategy": "STRICT_PACK", "bundles": [{"CPU": 0.5}], "nodes": ["this machine"]}

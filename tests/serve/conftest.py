@@ -65,7 +65,7 @@ def stub():
 
 @pytest.fixture
 def wait_for():
-    def wait_for(what, timeout_s=40):
+    def wait_for(what, timeout_s=120):
         deadline = time.monotonic() + timeout_s
         while not (found := what()):
             assert time.monotonic() < deadline, what

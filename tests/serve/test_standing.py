@@ -95,11 +95,26 @@ with ray_session(sys.argv[1] if sys.argv[1] != "private" else None):
 """
 
 
+@pytest.fixture
+def start_driver(stub, tmp_path):
+    """Starts a driver with replicas beside it, in the cluster of an address or ``private`` in one of its own."""
+    drivers = []
+
+    def start(address):
+        drivers.append(subprocess.Popen([sys.executable, "-c", DRIVER, address, str(tmp_path), *stub().command]))
+        return drivers[-1]
+
+    yield start
+    for driver in drivers:
+        driver.kill()
+        driver.wait()
+
+
 @pytest.mark.parametrize("when", ["starting", "running"])
 def test_a_driver_that_is_killed_leaves_no_process_actor_or_group_behind_the_next_start_or_down(
-    when, cluster, stub, tmp_path, wait_for, replica_processes
+    when, cluster, stub, start_driver, tmp_path, wait_for, replica_processes
 ):
-    driver = subprocess.Popen([sys.executable, "-c", DRIVER, cluster.address, str(tmp_path), *stub().command])
+    driver = start_driver(cluster.address)
     sign = tmp_path / ("began" if when == "running" else "stub-0.log")
     wait_for(lambda: sign.exists() or driver.poll() is not None)
     ports = [int(urlsplit(url).port) for url in read_addresses(tmp_path / "stub.json")["urls"] if url]
@@ -121,9 +136,9 @@ def test_a_driver_that_is_killed_leaves_no_process_actor_or_group_behind_the_nex
 
 
 def test_a_driver_with_a_session_of_its_own_takes_everything_with_it_when_it_is_killed(
-    loopback, stub, tmp_path, wait_for, replica_processes
+    loopback, start_driver, tmp_path, wait_for, replica_processes
 ):
-    driver = subprocess.Popen([sys.executable, "-c", DRIVER, "private", str(tmp_path), *stub().command])
+    driver = start_driver("private")
     wait_for(lambda: (tmp_path / "began").exists() or driver.poll() is not None)
     assert len(replica_processes()) == 2
     driver.kill()
