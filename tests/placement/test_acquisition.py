@@ -15,6 +15,7 @@ from curator.placement import (
     build_pg,
     bundle_node_ids,
     find_pg,
+    groups,
     lost_bundles,
     rebuild,
     remove_named_pgs_with_prefix,
@@ -118,6 +119,22 @@ def test_of_several_groups_all_are_held_or_none(node_in):
     assert list(groups) == ["test-b", "test-a"]
     for group in groups.values():
         remove_pg(group)
+
+
+def test_groups_on_known_nodes_are_asked_for_in_the_order_of_the_nodes_whatever_they_are_called(monkeypatch, node_in):
+    asked = []
+
+    def noted(bundles, strategy, name, *, bundle_label_selector, **more):
+        asked.append(bundle_label_selector[0]["ray.io/node-id"])
+        return groups.try_build_pg(bundles, strategy, name, bundle_label_selector=bundle_label_selector, **more)
+
+    monkeypatch.setattr(acquisition, "try_build_pg", noted)
+    east, west = node_in("east"), node_in("west")
+    for first, second in ((east, west), (west, east)):
+        asked.clear()
+        for group in acquire_groups({"test-1": pinned(first), "test-2": pinned(second)}, timeout_s=60).values():
+            remove_pg(group)
+        assert list(dict.fromkeys(asked)) == sorted([east, west])
 
 
 def test_an_impossible_or_taken_group_among_several_gives_the_others_back():

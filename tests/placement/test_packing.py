@@ -1,3 +1,4 @@
+import re
 from itertools import combinations
 from random import Random
 
@@ -167,6 +168,29 @@ def test_what_found_no_room_is_named_and_counts_what_did(requests, offers):
     counts = {request.name: sum(each.request == request for each in plan.placements) for request in requests}
     short = [request for request in requests if counts[request.name] < request.count]
     assert [problem.split(":")[0] for problem in plan.problems] == [f"replicas.{request.name}" for request in short]
+
+
+def sizes_said(problem):
+    """The sizes of a sentence such as ``... that would fit: 1 to 4, 6.``; ``None`` if it names none."""
+    found = re.search(r"would fit: ([\d, to]+|none)\.", problem)
+    if found is None:
+        return None
+    runs = [] if found[1] == "none" else [list(map(int, run.split(" to "))) for run in found[1].split(", ")]
+    return {size for run in runs for size in range(run[0], run[-1] + 1)}
+
+
+@given(st.integers(1, 20), st.sampled_from([1, 1, 2]), NODES)
+@settings(max_examples=100, deadline=None)
+def test_the_sizes_that_are_said_to_fit_are_those_that_do_and_no_others(tp_size, pp_size, offers):
+    def problems_of(size, **more):
+        return plan_replicas([ask("j", tp_size=size, pp_size=pp_size, **more)], offers).problems
+
+    fitting = {size for size in range(1, 13) if not problems_of(size)}
+    problems = problems_of(tp_size)
+    assert bool(problems) == (tp_size not in fitting)
+    is_for_want_of_gpus = any(offer.gpus for offer in offers) and bool(problems_of(tp_size, num_cpus=0))
+    for problem in problems:
+        assert sizes_said(problem) == (fitting if is_for_want_of_gpus else None)
 
 
 def tight(seed):
