@@ -156,14 +156,6 @@ def test_servers_that_never_get_well_are_given_up_in_bounded_time_each_with_its_
         end_keeper(keeper, "tests", 1)
 
 
-def test_a_server_that_dies_at_once_ends_the_run_with_its_last_words(stub, tmp_path):
-    with (
-        pytest.raises(ExecutorError, match=r"(?s)replicas.stub: stub-0: its server ended.*the model is not there"),
-        replicas_beside([stub("dies", max_restarts=0)], tmp_path),
-    ):
-        pytest.fail("it began")
-
-
 def test_a_program_that_is_not_there_ends_the_run_and_says_so(stub, tmp_path):
     from dataclasses import replace
 

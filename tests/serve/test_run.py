@@ -131,7 +131,9 @@ def test_a_server_that_never_gets_well_ends_the_run_and_publishes_nothing(cluste
     run = built(
         *served("dies", max_restarts=0), *corpus, "executor=ray_actor_pool", f"executor.address={cluster.address}"
     )
-    with pytest.raises(ExecutorError, match=r"(?s)replicas.served: served-0: .*the model is not there"):
+    with pytest.raises(
+        ExecutorError, match=r"(?s)^replicas.served: served-0: its server ended.*the model is not there"
+    ):
         run.run(tmp_path / "run")
     assert not (tmp_path / "out").exists()
     with ray_session(cluster.address):
