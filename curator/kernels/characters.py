@@ -57,7 +57,7 @@ def next_character_windows(
     units: npt.NDArray[np.uint64],
     shingles: npt.NDArray[np.uint64],
 ) -> int:
-    """Write the hashes of the next windows; those of ASCII alone, which are all as long as each other, by eights."""
+    """Write the hashes of the next windows; those that are as long as their neighbours, by eights."""
     position = state[POSITION]
     if position >= length:
         return 0
@@ -82,11 +82,12 @@ def next_character_windows(
         written += windows
     while written < windows:
         begin, output = load_i64(begins, 8 * written), target + 8 * written
-        run, end = int(np.int64(0)), load_i64(begins, 8 * (written + size))
-        if end - begin == size:
-            run += min(1 + lowest_bit(high_mask(here, end)), windows - written)
+        end = load_i64(begins, 8 * (written + size))
+        # While the characters that a window leaves and takes in are ASCII, it keeps its bytes, whatever else it has.
+        steps = min(lowest_bit(high_mask(here, begin)), lowest_bit(high_mask(here, end)))
+        run = min(1 + steps, windows - written)
         if run >= _LONG_RUN:
-            _hash_even(here, begin, run, size, suffixes, output)
+            _hash_even(here, begin, run, end - begin, suffixes, output)
         else:
             run = min(_AT_ONCE, windows - written)
             _hash_uneven(here, begins + 8 * written, run, size, suffixes, sums, output)
@@ -98,10 +99,10 @@ def next_character_windows(
 
 
 @kernel
-def _hash_even(text: int, begin: int, count: int, size: int, suffixes: int, target: int) -> None:
-    """Write the hashes of some neighbouring windows of ASCII alone."""
-    further, ending, mask = 8 * ((size - 1) >> 3), max(size - 8, 0), _mask(size)
-    power, start = _POWERS[(size - 1) >> 3], np.uint64(size) * LENGTH
+def _hash_even(text: int, begin: int, count: int, length: int, suffixes: int, target: int) -> None:
+    """Write the hashes of the windows of as many bytes that begin at some neighbouring ones."""
+    further, ending, mask = 8 * ((length - 1) >> 3), max(length - 8, 0), _mask(length)
+    power, start = _POWERS[(length - 1) >> 3], np.uint64(length) * LENGTH
     for offset in range(begin, begin + count, 8):
         output = target + 8 * (offset - begin)
         hash_windows(suffixes + 8 * offset, text + offset, output, further, ending, mask, power, start)
