@@ -82,11 +82,15 @@ def test_a_node_that_crashes_puts_the_run_back_into_the_queue(slurm, folder, sub
 
 
 def test_a_warning_before_the_time_limit_puts_the_run_back_into_the_queue(slurm, folder, submit, local_output):
-    job = submit(*SLOWLY, "output_path=out", options=(*OPTIONS, "--time=2", "--signal=B:USR1@60"))
+    job = submit(*SLOWLY, "output_path=out", options=(*OPTIONS, "--time=30", "--signal=B:USR1@60"))
     wait_for_file(folder / "working", slurm, job)
-    slurm.wait_for(lambda: "back into the queue" in printed(folder), "the warning to work", limit_s=120)
+    # However long it took to start: the limit is one to two minutes away from now, and the warning a minute before it.
+    hours, minutes, _ = map(int, slurm.show(job)["RunTime"].split(":"))
+    slurm.call("scontrol", "update", f"jobid={job}", f"timelimit={60 * hours + minutes + 2}")
+    slurm.wait_for(lambda: "back into the queue" in printed(folder), "the warning to work")
     assert not (folder / "out").exists()
     assert not (folder / "out._curator").exists()
+    slurm.call("scontrol", "update", f"jobid={job}", "timelimit=30")
     (folder / "hurry").touch()
     assert slurm.wait_for_end(job) == ("COMPLETED", 0)
     assert slurm.show(job)["Restarts"] == "1"
