@@ -1,4 +1,4 @@
-"""The command in processes that are forked from one which has its imports done: a start costs a tenth of a second.
+"""The command in processes forked from one which has its imports and kernels: a start costs a tenth of a second.
 
 Each run is a process of its own, with its own arguments, folder, environment, output and exit code. For tests of what
 the command says; what it imports, and how it takes signals, is shown by processes that start from nothing.
@@ -13,12 +13,14 @@ from pathlib import Path
 SERVER = """
 import importlib, json, os, pkgutil, runpy, sys
 import curator, curator.config, curator.report.commands, curator.stages.dedup.fuzzy
+from curator.kernels.warm import warm
 from hydra.core.plugins import Plugins
 for module in pkgutil.iter_modules(curator.config.__path__, "curator.config."):
     importlib.import_module(module.name)
 for name in curator.__all__:
     getattr(curator, name)
 Plugins.instance()
+warm()
 words = None
 for line in sys.stdin:
     request = json.loads(line)

@@ -3,8 +3,6 @@
 import os
 import re
 import shlex
-import subprocess
-import sys
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -18,22 +16,16 @@ PAGE = (ROOT / "docs" / "fuzzy.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```sh\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE)
 
 
-def run(line, folder):
+def words_of(line):
     words = shlex.split(line)
     if words[0] == "curator":
         words = ["python", "-m", *words]
     assert words[:3] == ["python", "-m", "curator"]
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    command = [sys.executable, *words[1:]]
-    done = subprocess.run(
-        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=120, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+    return words[3:]
 
 
 @pytest.mark.slow
-def test_the_commands_on_signatures_and_earlier_corpora_do_what_the_page_says(tmp_path):
+def test_the_commands_on_signatures_and_earlier_corpora_do_what_the_page_says(tmp_path, forked):
     texts = write_families(2, 40)
     third = len(texts) // 3
     for number, month in enumerate(("january", "february", "march")):
@@ -41,7 +33,11 @@ def test_the_commands_on_signatures_and_earlier_corpora_do_what_the_page_says(tm
     write_corpus(tmp_path / "questions.jsonl", [texts[-1], texts[2 * third]])
     commands = [line for block in BLOCKS for line in block.replace("\\\n", " ").splitlines()]
     assert len(commands) == 7
-    shown = [run(line, tmp_path) for line in commands]
+    shown = []
+    for line in commands:
+        done = forked(words_of(line), cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)})
+        assert done.returncode == 0, done.stderr
+        shown.append(done.stdout)
     january, strict = (kept_ids(tmp_path / name) for name in ("clean/january", "strict"))
     assert set(january) < set(strict)
     assert len(list(tmp_path.rglob("multirun/**/_curator/manifest.json"))) == 2

@@ -4,8 +4,6 @@ import json
 import os
 import re
 import shlex
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -27,11 +25,15 @@ COMMANDS = [
 ]
 
 
-def run(folder, words, **variables):
-    home = {"HOME": str(folder), "NUMBA_CACHE_DIR": str(cache_folder()), "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-m", "curator", *words]
-    environment = os.environ | home | variables
-    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=200)
+@pytest.fixture
+def run(tmp_path, forked):
+    """Runs the command in a folder that is the user's home too."""
+
+    def run(*words, **variables):
+        home = {"HOME": str(tmp_path), "NUMBA_CACHE_DIR": str(cache_folder()), "PYTHONPATH": str(ROOT)}
+        return forked(words, cwd=tmp_path, env=os.environ | home | variables)
+
+    return run
 
 
 @pytest.fixture
@@ -41,12 +43,12 @@ def folder(tmp_path):
     return tmp_path
 
 
-def test_the_commands_of_the_page_work_and_the_second_run_asks_nothing(folder):
+def test_the_commands_of_the_page_work_and_the_second_run_asks_nothing(folder, run):
     with serving() as server:
         for line in COMMANDS:
             words = shlex.split(line.replace("$JUDGE_URL", server.url))
             assert words[:3] == ["python", "-m", "curator"]
-            result = run(folder, words[3:])
+            result = run(*words[3:])
             assert result.returncode == 0, result.stderr
         assert len(COMMANDS) == 3
         assert server.requests == 12
@@ -55,12 +57,12 @@ def test_the_commands_of_the_page_work_and_the_second_run_asks_nothing(folder):
     assert list((folder / ".cache" / "curator" / "answers").glob("*.sqlite"))
 
 
-def test_a_key_of_the_environment_reaches_the_server_and_no_file(folder):
+def test_a_key_of_the_environment_reaches_the_server_and_no_file(folder, run):
     secret = "canary-of-the-judge-42"
     with serving() as server:
         words = [f"stages.llm_score.endpoint={server.url}", "stages.llm_score.model=judge", "stages=llm_quality"]
         words += ["stages.llm_score.api_key=${oc.env:JUDGE_API_KEY}", "input_path=corpus.jsonl", "output_path=out"]
-        result = run(folder, words, JUDGE_API_KEY=secret)
+        result = run(*words, JUDGE_API_KEY=secret)
         assert result.returncode == 0, result.stderr
         assert set(server.keys) == {f"Bearer {secret}"}
     assert secret not in result.stdout + result.stderr
@@ -92,8 +94,8 @@ def test_a_mistake_is_said_in_words_of_the_config(words, message):
     assert message in str(caught.value)
 
 
-def test_a_mistake_is_one_message_with_exit_code_2_and_without_any_effect(tmp_path):
-    result = run(tmp_path, ["stages=llm_quality"])
+def test_a_mistake_is_one_message_with_exit_code_2_and_without_any_effect(tmp_path, run):
+    result = run("stages=llm_quality")
     assert result.returncode == 2, result.stdout + result.stderr
     assert "there is nobody to ask" in result.stderr
     assert "Traceback" not in result.stderr
