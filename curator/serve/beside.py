@@ -35,6 +35,8 @@ KEEPER = "curator-keeper."
 _CALL_S = 60.0
 _LOOK_S = 0.1
 _GONE_S = 5.0
+_ENDING_S = 2.0
+_RUN = "run-"
 
 
 @contextlib.contextmanager
@@ -63,7 +65,7 @@ def replicas_beside(
         reap_groups()
         own = [each for each in sets if not _use_standing(each, directory)]
         _check_room(own, worker_cpus)
-        owner = f"run-{ray.get_runtime_context().get_job_id()}"
+        owner = f"{_RUN}{ray.get_runtime_context().get_job_id()}"
         keeper = None
         try:
             if own:
@@ -178,16 +180,28 @@ def end_keeper(keeper: Any, owner: str, stop_timeout_s: float) -> None:  # noqa:
 def reap_groups() -> int:
     """Remove the placement groups of keepers that are gone, which ends what runs in them.
 
+    The keeper of a run still has its name for a moment after the death of its driver: while there is such a one that
+    has groups, it is looked at again, for two seconds at most.
+
     Returns:
         How many there were.
     """
-    keepers = living_owners()
-    owners = {
+    removed, deadline = 0, time.monotonic() + _ENDING_S
+    while True:
+        # Those of groups first: a keeper that begins meanwhile is among the living by then.
+        owners, living = _owners_of_groups(), living_owners()
+        removed += sum(remove_named_pgs_with_prefix(group_prefix(owner)) for owner in sorted(owners - living))
+        if not any(owner.startswith(_RUN) for owner in owners & living) or time.monotonic() > deadline:
+            return removed
+        time.sleep(_LOOK_S)
+
+
+def _owners_of_groups() -> set[str]:
+    return {
         entry["name"].removeprefix(PREFIX).partition(".")[0]
         for entry in placement_group_table().values()
         if entry["state"] != "REMOVED" and entry["name"].startswith(PREFIX)
     }
-    return sum(remove_named_pgs_with_prefix(group_prefix(owner)) for owner in sorted(owners - keepers))
 
 
 def living_owners() -> set[str]:

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import urllib.request
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -17,7 +18,7 @@ from curator.cluster import ray_session
 from curator.config.replica_commands import run_replicas
 from curator.errors import ConfigError
 from curator.placement.addresses import is_port_taken
-from curator.serve.beside import living_owners, replicas_beside
+from curator.serve.beside import living_owners, reap_groups, replicas_beside, start_keeper, wait_until_up
 from curator.serve.endpoints import ReplicaEndpoints, read_addresses
 from curator.serve.processes import PREFIX, kill_marked
 from curator.serve.standing import list_replicas, put_up, take_down
@@ -133,6 +134,17 @@ def test_a_driver_that_is_killed_leaves_no_process_actor_or_group_behind_the_nex
         assert living_owners() == set()
         named = ray.util.list_named_actors(all_namespaces=True)
         assert [each for each in named if each["namespace"] == "curator"] == []
+
+
+def test_a_keeper_that_ray_ends_a_moment_after_its_driver_is_waited_for_and_its_groups_removed(cluster, stub, tmp_path):
+    with ray_session(cluster.address):
+        keeper = start_keeper([stub()], "run-brief", tmp_path)
+        wait_until_up(keeper)
+        ending = threading.Timer(0.3, ray.kill, [keeper])
+        ending.start()
+        assert reap_groups() == 1
+        ending.join()
+        assert groups() == []
 
 
 def test_a_driver_with_a_session_of_its_own_takes_everything_with_it_when_it_is_killed(
