@@ -162,7 +162,8 @@ def end_keeper(keeper: Any, owner: str, stop_timeout_s: float) -> None:  # noqa:
     try:
         for report in ray.get(keeper.report.remote(), timeout=_CALL_S):
             if report.ends:
-                logger.warning("{} ended {} times; the last time: {}", report.name, report.ends, report.reason)
+                times = "once" if report.ends == 1 else f"{report.ends} times, the last time"
+                logger.warning("{} ended {}: {}", report.name, times, report.reason)
         ray.get(keeper.stop.remote(), timeout=2 * stop_timeout_s + _CALL_S)
     except RayError as error:
         logger.warning("replicas of {}: their keeper does not end them: {}", owner, error)
