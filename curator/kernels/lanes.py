@@ -193,6 +193,14 @@ def choose_later_bins(
     return index
 
 
+@instruction(types.int64, types.int64, types.int64, types.int64)
+def flag_empty_bins(builder: ir.IRBuilder, bins: ir.Value, flags: ir.Value, offset: ir.Value) -> ir.Value:
+    """Write 8 for each of eight bins that is 2**64 - 1, and 0 for the others; returns which ones, as bits."""
+    empty = builder.icmp_unsigned("==", emit_load(builder, bins, offset, LANES), _all(2**64 - 1))
+    emit_store(builder, builder.select(empty, _all(8), _all(0)), flags, offset)
+    return _bits(builder, empty)
+
+
 def _words_at(builder: ir.IRBuilder, source: ir.Value, index: ir.Value) -> ir.Value:
     return emit_load(builder, source, builder.shl(index, ir.Constant(WORD, 3)), LANES)
 

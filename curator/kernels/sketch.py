@@ -25,7 +25,7 @@ import numpy.typing as npt
 
 from curator.kernels.characters import BLOCK, OVERRUN
 from curator.kernels.compile import kernel
-from curator.kernels.lanes import choose_bins, choose_later_bins
+from curator.kernels.lanes import choose_bins, choose_later_bins, flag_empty_bins
 from curator.kernels.shingle_sets import distinct_shingles, new_room, new_slots, random_seed
 from curator.kernels.shingles import (
     STATE_FIELDS,
@@ -200,12 +200,10 @@ def _sketch_texts(
     signatures, counts = np.empty((num_docs, num_hashes), np.uint32), np.empty(num_docs, np.int64)
     scratch, state, units = scratch_texts(offsets), np.empty(STATE_FIELDS, np.int64), new_units()
     room, slots = new_room(), new_slots()
-    bins, history = (
-        np.empty(num_hashes, np.uint64),
-        np.empty(max(_HISTORY, 32 * num_hashes) + BLOCK + OVERRUN, np.uint64),
-    )
+    bins, sizes = _new_bins(num_hashes)
+    history = np.empty(max(_HISTORY, 32 * num_hashes) + BLOCK + OVERRUN, np.uint64)
     factors, shifts, halves = _factors(num_hashes), _shifts(num_hashes), np.empty(BLOCK, np.uint32)
-    base, sizes, chosen = address_of(data), np.empty(num_hashes, np.int64), np.empty((4, BLOCK + OVERRUN), np.uint32)
+    base, chosen = address_of(data), np.empty((4, BLOCK + OVERRUN), np.uint32)
     for doc in range(num_docs):
         text, length, kind, width = fold_document(
             base, offsets[doc], offsets[doc + 1], scratch, table, unit, size, spaceless_size, options
@@ -242,7 +240,7 @@ def _sketch_sets(
 ) -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.int64]]:
     num_docs = len(offsets) - 1
     signatures, counts = np.empty((num_docs, num_hashes), np.uint32), np.empty(num_docs, np.int64)
-    bins, sizes = np.empty(num_hashes, np.uint64), np.empty(num_hashes, np.int64)
+    bins, sizes = _new_bins(num_hashes)
     chosen = np.empty((4, BLOCK + OVERRUN), np.uint32)
     factors, shifts, halves = _factors(num_hashes), _shifts(num_hashes), np.empty(BLOCK, np.uint32)
     for doc in range(num_docs):
@@ -280,11 +278,17 @@ def _fill_bins(
 @kernel
 def _find_empty(bins: npt.NDArray[np.uint64], sizes: npt.NDArray[np.int64]) -> bool:
     """Whether any bin is empty; and 8 for each that is, 0 for all others."""
-    largest = np.uint64(0)
-    for index in range(len(bins)):
-        sizes[index] = np.int64(bins[index] == _EMPTY) << 3
-        largest = max(largest, bins[index])
-    return bool(largest == _EMPTY)
+    first, flags, found = address_of(bins), address_of(sizes), int(np.int64(0))
+    for offset in range(0, 8 * len(sizes), 64):
+        found |= flag_empty_bins(first, flags, offset)
+    return found != 0
+
+
+@kernel
+def _new_bins(num_hashes: int) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.int64]]:
+    """Bins, and a word for each. What follows the last bin, up to a multiple of eight, is never an empty one."""
+    padded = (num_hashes + 7) & ~7
+    return np.zeros(padded, np.uint64)[:num_hashes], np.empty(padded, np.int64)
 
 
 @kernel
