@@ -76,6 +76,7 @@ class Replica:
         self.nodes: tuple[str, ...] = ()
         self._stopping = stopping
         self._supervisors: list[Any] = []
+        self._is_placed = False
 
     def __enter__(self) -> Self:
         return self
@@ -83,9 +84,11 @@ class Replica:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        stopped = [supervisor.stop.remote() for supervisor in self._supervisors]
-        with contextlib.suppress(RayError):
-            ray.wait(stopped, num_returns=len(stopped), timeout=self.launch.settings.stop_timeout_s + _CALL_S)
+        # One that has not started yet has nothing to stop, and might never answer.
+        if self._is_placed:
+            stopped = [supervisor.stop.remote() for supervisor in self._supervisors]
+            with contextlib.suppress(RayError):
+                ray.wait(stopped, num_returns=len(stopped), timeout=self.launch.settings.stop_timeout_s + _CALL_S)
         for supervisor in self._supervisors:
             ray.kill(supervisor)
 
@@ -115,6 +118,7 @@ class Replica:
                 if time.monotonic() > deadline:
                     raise ExecutorError(f"its worker has not started within {_SUPERVISOR_S:g} s.")
             _get(each, _CALL_S)
+        self._is_placed = True
 
     def start(self, deadline: float) -> None:
         """Start the servers, and wait until the replica has answered a request.

@@ -6,6 +6,7 @@ import re
 import signal
 import socket
 import threading
+import time
 import urllib.request
 from pathlib import Path
 
@@ -237,11 +238,13 @@ def test_a_node_that_is_lost_before_a_worker_of_it_starts_is_noticed_at_once(clu
         cluster.remove_node(node)
         wait_for(lambda: lost_bundles(group.pg))
         launch = Launch(settings, "key", str(tmp_path), group.name)
+        began = time.monotonic()
         with (
             pytest.raises(ExecutorError, match="its node was lost before its worker had started"),
             Replica(launch, group, threading.Event()) as replica,
         ):
             replica.place()
+        assert time.monotonic() - began < 45  # its supervisor, which never started, is not waited for
     finally:
         remove_pg(group.pg)
 
