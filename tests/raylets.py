@@ -1,9 +1,12 @@
 """Real Ray clusters of a few raylets on this machine, for tests to share, to hurt and to mend."""
 
+import gc
 import logging
 import threading
+import warnings
 from contextlib import contextmanager
 
+import psutil
 import pytest
 
 HEALTH = {
@@ -89,11 +92,29 @@ class Raylets:
         self.cluster._shutdown_at_exit = threading.current_thread() is threading.main_thread()
         for place, node in enumerate(self._up):
             if node not in self.cluster.worker_nodes:
-                self._up[place] = self.cluster.add_node(**self._nodes[place])
+                self._up[place] = self._start(place)
+
+    def _start(self, place):
+        """Start a node: once more if Ray gives one up after 30 s, as it does on a busy machine, and forgets it."""
+        known = _raylets_of_this_process()
+        try:
+            return self.cluster.add_node(**self._nodes[place])
+        except Exception:  # noqa: BLE001
+            for process in _raylets_of_this_process() - known:
+                process.kill()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ResourceWarning)  # nobody waits for what was forgotten
+            gc.collect()
+        return self.cluster.add_node(**self._nodes[place])
 
     def close(self):
         logging.getLogger("ray").setLevel(logging.ERROR)
         self.cluster.shutdown()
+
+
+def _raylets_of_this_process():
+    children = psutil.Process().children()
+    return {child for child in children if child.name() == "raylet"}
 
 
 def _is_alive(node):

@@ -19,7 +19,7 @@ from tests.raylets import raylets
 
 NUM_FILES, NUM_DOCUMENTS = 4, 60
 SPLIT_BYTES = 1_800
-LIMIT_S = 240
+LIMIT_S = 420
 """Hard limit of a test; all stacks are printed before it is reached."""
 
 
