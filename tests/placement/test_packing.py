@@ -75,9 +75,13 @@ def nnodes_allowed(request):
 
 
 def part_of(request, nnodes):
-    part = {"GPU": request.total_gpus / nnodes, "CPU": 1 if request.num_cpus is None else request.num_cpus / nnodes}
-    part["memory"] = request.memory_gb * 1e9 / nnodes
-    return part | {kind: amount / nnodes for kind, amount in request.resources.items()}
+    def part(amount):
+        # Ray counts in ten-thousandths, and the parts are the whole together.
+        return -(-round(amount / nnodes * 10_000, 6) // 1) / 10_000
+
+    parts = {"GPU": request.total_gpus / nnodes, "CPU": 1 if request.num_cpus is None else part(request.num_cpus)}
+    parts["memory"] = round(part(request.memory_gb) * 1e9)
+    return parts | {kind: part(amount) for kind, amount in request.resources.items()}
 
 
 def may_be_on(request, offer):
@@ -103,7 +107,7 @@ def fewest_nodes(requests, offers):
             for chosen in combinations(offers, nnodes):
                 if all(
                     may_be_on(request, offer)
-                    and all(free[offer.node_id].get(kind, 0) >= amount for kind, amount in part.items())
+                    and all(free[offer.node_id].get(kind, 0) >= amount - 1e-9 for kind, amount in part.items())
                     for offer in chosen
                 ):
                     taken = {
@@ -150,7 +154,7 @@ def test_no_node_gives_more_than_it_has_and_all_parts_of_a_replica_are_equal(req
             for kind, amount in bundle.items():
                 used[node_id][kind] = used[node_id].get(kind, 0) + amount
     for offer in offers:
-        assert all(amount <= offer.amounts().get(kind, 0) for kind, amount in used[offer.node_id].items())
+        assert all(amount <= offer.amounts().get(kind, 0) + 1e-9 for kind, amount in used[offer.node_id].items())
 
 
 @given(REQUESTS, NODES, st.randoms())
