@@ -42,15 +42,19 @@ def refuse(*_, **__):
 
 @pytest.fixture
 def bytes_read(monkeypatch):
+    """Of plain files: on from where a stream is, and in places."""
     counted = []
-    plain = byte_stream.ByteStream.readinto
 
-    def count(self, view):
-        size = plain(self, view)
-        counted.append(size)
-        return size
+    def counting(read):
+        def count(*arguments):
+            size = read(*arguments)
+            counted.append(size)
+            return size
 
-    monkeypatch.setattr(byte_stream.ByteStream, "readinto", count)
+        return count
+
+    monkeypatch.setattr(byte_stream.ByteStream, "readinto", counting(byte_stream.ByteStream.readinto))
+    monkeypatch.setattr(byte_stream.os, "preadv", counting(byte_stream.os.preadv))
     return counted
 
 
