@@ -90,9 +90,11 @@ def read_selection(selection: Selection, split_ordinal: int) -> SelectedRows:
         for index in json.loads(Path(selection.removals_index).read_text(encoding="utf-8")):
             removals = read_removals(index["files"], split_ordinal)
             removed += _by_reason(index["stage"], removals)
-            keep &= ~np.isin(document_ids(split_ordinal, rows), removals["document"].to_numpy(), kind="sort")
+            keep[_places(document_ids(split_ordinal, rows), removals["document"].to_numpy())] = False
     if selection.rows is not None:
-        keep &= np.isin(rows, selection.rows, kind="sort")
+        wanted = np.zeros(len(rows), np.bool_)
+        wanted[_places(rows, selection.rows)] = True
+        keep &= wanted
         if int(keep.sum()) != len(selection.rows):
             left = int(keep.sum())
             raise ValueError(f"{len(selection.rows):,} rows of a split are wanted, {left:,} of them are left")
@@ -104,6 +106,14 @@ def read_selection(selection: Selection, split_ordinal: int) -> SelectedRows:
         ends=table["end"].to_numpy()[keep] if has_places else empty,
         removed=removed,
     )
+
+
+def _places(ascending: npt.NDArray[Any], values: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
+    """Where in ascending numbers some values are, those that are there; faster than sorting both, if they are few."""
+    places: npt.NDArray[np.int64] = np.searchsorted(ascending, values)
+    inside = places < len(ascending)
+    found: npt.NDArray[np.int64] = places[inside]
+    return found[np.asarray(ascending[found] == values[inside], np.bool_)]
 
 
 def _by_reason(stage: str, removals: pa.Table) -> list[Removed]:
