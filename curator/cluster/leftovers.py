@@ -1,5 +1,8 @@
 """A folder that goes with this process, however it ends: a shell beside it removes what it could not remove itself.
 
+Processes that were started for the folder, which have it as the value of an option, go with it: of a Ray session whose
+driver was killed, two agents would stay for a minute.
+
 A second Ctrl-C, ``kill -9`` and the kernel's want of memory leave no ``finally`` that could. The shell waits for a line
 from this process; if the end of its input comes first, the process is gone. It is in a session of its own, so that what
 ends a whole process group leaves it; what ends every process of a job, as SLURM does, ends it too.
@@ -15,14 +18,22 @@ from pathlib import Path
 
 _SHELL = "/bin/sh"
 
-# Processes of the folder notice a little later that they are alone, and may write until then.
+# Processes of the folder notice a little later that they are alone, and may write until then; those that do not notice
+# within three seconds are ended.
 _REMOVE = """
 read -r _ && exit 0
-for _ in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
+for turn in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
   sleep 1
   rm -rf -- "$1"
   sleep 1
-  [ -e "$1" ] || exit 0
+  left=
+  for process in /proc/[0-9]*; do
+    if { tr '\\0' '\\n' < "$process/cmdline"; } 2> /dev/null | grep -q -F -e "=$1"; then
+      left=1
+      [ "$turn" = 1 ] || kill -KILL "${process#/proc/}" 2> /dev/null
+    fi
+  done
+  [ -e "$1" ] || [ "$left" ] || exit 0
 done
 """
 

@@ -43,7 +43,20 @@ def test_a_folder_goes_when_an_error_ends_what_used_it(folder):
     assert not folder.exists()
 
 
-def test_a_folder_goes_soon_after_its_process_was_killed(folder, tmp_path):
+def test_a_folder_goes_soon_after_its_process_was_killed_and_the_processes_for_it_too(folder, tmp_path):
+    sleep = [sys.executable, "-c", "import time; time.sleep(300)"]
+    started = [subprocess.Popen([*sleep, *options]) for options in ([f"--session-dir={folder}/deep"], [str(folder)])]
+    try:
+        _kill_what_uses(folder, tmp_path)
+        assert started[0].wait(60) == -signal.SIGKILL
+        assert started[1].poll() is None  # it only names the folder, as an editor would
+    finally:
+        for other in started:
+            other.kill()
+            other.wait()
+
+
+def _kill_what_uses(folder, tmp_path):
     with subprocess.Popen([sys.executable, "-c", PROGRAM, str(folder)], stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout.readline() == "up\n"
         assert Path(folder, "deep", "file").exists()
