@@ -18,6 +18,7 @@ import ray
 from curator.cluster.secrets import take_secrets
 from curator.cluster.topology import get_worker_metadata_and_node_id
 from curator.errors import CuratorError, ExecutorError
+from curator.executors.freed_memory import keep_freed_memory
 from curator.executors.isolation import ProbeOutcome
 from curator.executors.orphans import end_with_parent
 from curator.executors.ray_actor_pool.probe import run_probe
@@ -76,6 +77,7 @@ class PoolWorker:
 
     def __init__(self) -> None:
         end_with_parent()
+        keep_freed_memory()
         # Before a stage arrives: what it imports may look for them.
         take_secrets()
         self._step: Step | None = None
