@@ -44,40 +44,39 @@ class Room(NamedTuple):
 
 
 @kernel
-def new_room(offsets: npt.NDArray[np.int64], seed: np.uint64) -> Room:
-    """Room for the largest of some sets; ``offsets``: where they begin and, last, where all end."""
-    longest = int(np.int64(1))
-    for index in range(len(offsets) - 1):
-        longest = max(longest, int(offsets[index + 1] - offsets[index]))
+def new_room(longest: int, seed: np.uint64) -> Room:
+    """Room for sets of some members at most; what is not used of it is never touched."""
     slots = np.empty(1 << _bits_for(longest), np.uint32)
     return Room(np.empty((2, longest), np.uint64), slots, np.zeros(1, np.int64), seed)
 
 
 @kernel
-def similarity(left: npt.NDArray[np.uint64], right: npt.NDArray[np.uint64], threshold: float, room: Room) -> float:
+def similarity(left: int, left_size: int, right: int, right_size: int, threshold: float, room: Room) -> float:
     """Jaccard similarity, -1 if it is below the threshold; 0 for an empty set.
 
     Args:
-        left: uint64, shape (n,), none twice.
-        right: uint64, shape (m,), likewise; ``room.bits`` must be 0, or as they are after the last call with this set.
+        left: address of the members of a set, uint64, none twice.
+        left_size: how many there are.
+        right: likewise; ``room.bits`` must be 0, or as they are after the last call with this set.
+        right_size: how many there are.
         threshold: 0 to 1.
         room: of ``new_room``.
     """
-    if len(left) == 0 or len(right) == 0:
+    if left_size == 0 or right_size == 0:
         return 0.0 if threshold == 0 else -1.0
-    total = len(left) + len(right)
+    total = left_size + right_size
     needed = _needed(total, threshold)
-    if min(len(left), len(right)) < needed:
+    if min(left_size, right_size) < needed:
         return -1.0
-    shared, num_left, num_right = _match_runs(left, right, room.left_over)
+    shared, num_left, num_right = _match_runs(left, left_size, right, right_size, room.left_over)
     if shared + min(num_left, num_right) < needed:
         return -1.0
     spare = shared + num_left - needed
-    if num_left * num_right <= _SPARSE * len(right) and not room.bits[0]:
+    if num_left * num_right <= _SPARSE * right_size and not room.bits[0]:
         shared += _count_by_search(room.left_over, num_left, num_right, spare)
     else:
         if not room.bits[0]:
-            _fill_table(right, room)
+            _fill_table(right, right_size, room)
         shared += _count_in_table(room.left_over[0], num_left, right, room, spare)
     return shared / (total - shared) if shared >= needed else -1.0
 
@@ -93,35 +92,31 @@ def _needed(total: int, threshold: float) -> int:
 
 @kernel
 def _match_runs(
-    left: npt.NDArray[np.uint64], right: npt.NDArray[np.uint64], left_over: npt.NDArray[np.uint64]
+    left: int, left_size: int, right: int, right_size: int, left_over: npt.NDArray[np.uint64]
 ) -> tuple[int, int, int]:
     """Match runs of equal members; how many there are, and how many of each side are left over."""
-    mine, yours = address_of(left), address_of(right)
     i, j, shared = int(np.int64(0)), int(np.int64(0)), int(np.int64(0))
     num_left, num_right = int(np.int64(0)), int(np.int64(0))
-    while i < len(left) and j < len(right):
-        run = _equal_run(mine + 8 * i, yours + 8 * j, min(len(left) - i, len(right) - j))
+    while i < left_size and j < right_size:
+        run = _equal_run(left + 8 * i, right + 8 * j, min(left_size - i, right_size - j))
         shared += run
         i += run
         j += run
-        following, other = _next_common(mine, i, len(left), yours, j, len(right))
-        while i < following:
-            left_over[0, np.uint64(num_left)] = load_u64(mine, 8 * i)
-            num_left += 1
-            i += 1
-        while j < other:
-            left_over[1, np.uint64(num_right)] = load_u64(yours, 8 * j)
-            num_right += 1
-            j += 1
-    while i < len(left):
-        left_over[0, np.uint64(num_left)] = load_u64(mine, 8 * i)
-        num_left += 1
-        i += 1
-    while j < len(right):
-        left_over[1, np.uint64(num_right)] = load_u64(yours, 8 * j)
-        num_right += 1
-        j += 1
-    return shared, num_left, num_right
+        following, other = _next_common(left, i, left_size, right, j, right_size)
+        num_left = _leave(left, i, following, left_over[0], num_left)
+        num_right = _leave(right, j, other, left_over[1], num_right)
+        i, j = following, other
+    num_left = _leave(left, i, left_size, left_over[0], num_left)
+    return shared, num_left, _leave(right, j, right_size, left_over[1], num_right)
+
+
+@kernel
+def _leave(members: int, begin: int, end: int, left_over: npt.NDArray[np.uint64], count: int) -> int:
+    """Add some members to those that are left over, and return how many these are."""
+    for index in range(begin, end):
+        left_over[np.uint64(count)] = load_u64(members, 8 * index)
+        count += 1
+    return count
 
 
 @kernel
@@ -185,19 +180,17 @@ def _count_by_search(left_over: npt.NDArray[np.uint64], num_left: int, num_right
 
 
 @kernel
-def _count_in_table(
-    members: npt.NDArray[np.uint64], count: int, right: npt.NDArray[np.uint64], room: Room, spare: int
-) -> int:
+def _count_in_table(members: npt.NDArray[np.uint64], count: int, right: int, room: Room, spare: int) -> int:
     """The same with a table of the right set: none of the members was matched, so none meets a matched one there."""
     shift, last = np.uint64(64 - room.bits[0]), np.uint64((1 << room.bits[0]) - 1)
     slots, seed, found = room.slots, room.seed, np.int64(0)
     for index in range(count):
         member = members[index]
         slot = (member * seed) >> shift
-        there = np.uint64(slots[slot])
-        while there and right[there - _1] != member:
+        there = np.int64(slots[slot])
+        while there and load_u64(right, 8 * there - 8) != member:
             slot = (slot + _1) & last
-            there = np.uint64(slots[slot])
+            there = np.int64(slots[slot])
         found += there != 0
         if index + 1 - found > spare:
             break
@@ -205,12 +198,12 @@ def _count_in_table(
 
 
 @kernel
-def _fill_table(right: npt.NDArray[np.uint64], room: Room) -> None:
-    bits = _bits_for(len(right))
+def _fill_table(right: int, right_size: int, room: Room) -> None:
+    bits = _bits_for(right_size)
     shift, last, slots, seed = np.uint64(64 - bits), np.uint64((1 << bits) - 1), room.slots, room.seed
     slots[: 1 << bits] = 0
-    for index in range(len(right)):
-        slot = (right[index] * seed) >> shift
+    for index in range(right_size):
+        slot = (load_u64(right, 8 * index) * seed) >> shift
         while slots[slot]:
             slot = (slot + _1) & last
         slots[slot] = np.uint32(index + 1)

@@ -50,7 +50,6 @@ def shingle_sets(
     data: npt.NDArray[np.uint8],
     offsets: npt.NDArray[np.int64],
     shingling: Shingling | None = None,
-    room: npt.NDArray[np.uint64] | None = None,
 ) -> ShingleSets:
     """Find the set of shingles of each text.
 
@@ -58,8 +57,6 @@ def shingle_sets(
         data: the texts one after the other, UTF-8; uint8, with ``PADDING`` bytes after the last one, or it is copied.
         offsets: where each text begins and, last, where all end; int64, shape (num_docs + 1,).
         shingling: ``None`` stands for five lower-case words.
-        room: where the hashes are written if it is as large as they may become, for memory that has been touched before
-            is faster than new one; uint64, shape (m,), contiguous.
 
     Raises:
         ValueError: ``offsets`` is empty, decreases, or leaves the data.
@@ -73,7 +70,7 @@ def shingle_sets(
     codes = (shingling or Shingling()).codes()
     # Pages that are never written to cost nothing, growing and copying would.
     most = int(positions[-1] - positions[0]) // (_BYTES_OF_WORD if codes[0] == WORDS else 1) + BLOCK
-    hashes = np.empty(most, np.uint64) if room is None or len(room) < most else room
+    hashes = np.empty(most, np.uint64)
     return ShingleSets(*_shingle_sets(texts, positions, properties(), *codes, hashes, random_seed()))
 
 

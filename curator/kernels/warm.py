@@ -88,12 +88,11 @@ def warm_sketching() -> None:
 def warm_comparing() -> None:
     """Compile what joins buckets, compares sets of shingles and decides who is kept."""
     from curator.kernels.buckets import connect_buckets, group_words, shared_rows
-    from curator.kernels.jaccard import at_least, cover, pair_similarities
-    from curator.kernels.shingle_sets import shingle_sets
+    from curator.kernels.cover import cover
+    from curator.kernels.jaccard import at_least, pair_similarities
     from curator.kernels.union_find import components
 
-    hashes, offsets = shingle_sets(np.zeros(65, np.uint8), np.array([0, 1]))
-    first = np.zeros(1, np.int64)
+    hashes, offsets, first = np.zeros(1, np.uint64), np.array([0, 1]), np.zeros(1, np.int64)
     shared_rows(hashes)
     connect_buckets(hashes, hashes)
     group_words(hashes, first, 1)

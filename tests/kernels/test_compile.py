@@ -12,6 +12,8 @@ from numba import types
 
 from curator.kernels import (
     buckets,
+    compared_sets,
+    cover,
     groups,
     jaccard,
     json_records,
@@ -19,6 +21,7 @@ from curator.kernels import (
     json_structure,
     lines,
     normalise,
+    overlap,
     shingle_sets,
     shingles,
     sketch,
@@ -34,7 +37,18 @@ from curator.kernels.lines import find_lines
 from curator.kernels.normalise import is_ascii, lower_and_collapse_ascii
 from curator.kernels.xxh3 import hash_texts
 
-SKETCHING = (buckets, jaccard, shingle_sets, shingles, sketch, unicode_tables, union_find)
+SKETCHING = (
+    buckets,
+    compared_sets,
+    cover,
+    jaccard,
+    overlap,
+    shingle_sets,
+    shingles,
+    sketch,
+    unicode_tables,
+    union_find,
+)
 MODULES = (groups, json_records, json_strings, json_structure, lines, normalise, utf8, xxh3)
 
 SCRIPT = """
@@ -128,7 +142,9 @@ def test_no_array_makes_a_kernel_compile_twice():
             buckets.group_words(keys[0].tolist(), np.zeros(1, kind), 1)
             union_find.components(keys[0], np.zeros(1, kind))
             jaccard.pair_similarities(hashes.tolist(), begins.astype(kind), np.zeros(1, kind), [0], 1)
-            jaccard.cover(np.zeros(1, kind), hashes, begins, keys[:, 0], [0, 2], 1, max_comparisons=np.int32(3))
+            jaccard.text_similarities(buffer, offsets.astype(kind), np.zeros(1, kind), [0], 1)
+            cover.cover(np.zeros(1, kind), hashes, begins, keys[:, 0], [0, 2], 1, max_comparisons=np.int32(3))
+            cover.cover_texts([0], buffer, offsets.astype(kind), keys[:, 0], [0, 2], 0.5)
     dispatchers = [
         value for module in MODULES + SKETCHING for value in vars(module).values() if hasattr(value, "py_func")
     ]

@@ -1,8 +1,8 @@
 """Who goes, of the documents of some components: by keeper order, or one for each connected component.
 
-Members flow in, and a keeper for each document that goes flows out. Where the words that are compared do not fit into
-memory, documents are decided chunk by chunk in keeper order: since the order is total, a chunk needs only the kept
-documents before it, and the result is the same.
+Members flow in, and a keeper for each document that goes flows out. Where what is compared does not fit into memory,
+documents are decided chunk by chunk in keeper order: since the order is total, a chunk needs only the kept documents
+before it, and the result is the same.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ class Decision(NamedTuple):
 
     Args:
         keepers: the document that each one lost to, -1 if none; int64, shape (num_docs,).
-        similarities: similarity of words to the keeper; float64, shape (num_docs,).
+        similarities: similarity to the keeper; float64, shape (num_docs,).
         bounded: documents that were not compared with all that they share buckets with.
         comparisons: pairs that were compared.
         similar: pairs of them that are similar.
@@ -55,20 +55,12 @@ def decide(members: Members, cluster: str, max_comparisons: int) -> Decision:
 
 def cover_in_chunks(members: Members, max_comparisons: int) -> Decision:
     """Decide in keeper order; a document goes exactly when a kept one that shares a bucket is similar to it."""
-    from curator.kernels.jaccard import KEPT, cover
+    from curator.kernels.cover import KEPT
 
-    words, order, protected = members.words, members.order, members.num_protected
-    if not words.is_mapped:
-        keys, key_offsets = members.keys, members.key_offsets
-        whole = cover(
-            order,
-            words.values,
-            words.offsets,
-            keys,
-            key_offsets,
-            members.threshold,
-            max_comparisons=max_comparisons,
-            num_protected=protected,
+    contents, order, protected = members.contents, members.order, members.num_protected
+    if not contents.is_mapped:
+        whole = members.cover(
+            members.keys, members.key_offsets, max_comparisons=max_comparisons, num_protected=protected
         )
         similar = int((whole.keepers != KEPT).sum())
         return Decision(whole.keepers, whole.similarities, int(whole.bounded.sum()), whole.comparisons, similar)
@@ -79,7 +71,7 @@ def cover_in_chunks(members: Members, max_comparisons: int) -> Decision:
     owners = np.repeat(np.arange(count), np.diff(members.key_offsets))
     in_play = np.zeros(count, np.bool_)
     in_play[order[:protected]] = True
-    for part in words.chunks(words.num_bytes(order[protected:])):
+    for part in contents.chunks(contents.num_bytes(order[protected:])):
         begin, end = protected + part.start, protected + part.stop
         own = np.zeros(count, np.bool_)
         own[order[begin:end]] = True
@@ -88,13 +80,9 @@ def cover_in_chunks(members: Members, max_comparisons: int) -> Decision:
         # Documents of later chunks have no keys here, so that nothing is compared with them; nor have removed ones.
         rows = np.flatnonzero(wanted[buckets] & (own | in_play)[owners])
         sizes = np.bincount(owners[rows], minlength=count)
-        decided = cover(
-            order,
-            words.values,
-            words.offsets,
+        decided = members.cover(
             buckets[rows].astype(np.uint64),
             np.concatenate([np.zeros(1, np.int64), np.cumsum(sizes)]),
-            members.threshold,
             max_comparisons=max_comparisons,
             num_protected=begin,
         )

@@ -89,8 +89,8 @@ class FuzzyDeduplication(ShuffleStage):
         unicode: ``keep``, or a normal form: ``NFC``, ``NFD``, ``NFKC``, ``NFKD``.
         partition_bytes: bytes of keys that one worker holds at a time behind the barrier.
         documents_per_task: documents that one worker compares at a time, unless more are connected by buckets; ``None``
-            stands for 32,768, or 8,192 of which each character begins a shingle.
-        compare_bytes: bytes of shingles that one worker holds while it compares; more of them lie in a file.
+            stands for 32,768.
+        compare_bytes: bytes of text, or of signatures, that one worker holds while it compares; more lie in a file.
         num_hashes: positions of a signature; ``None`` for as many as ``bands * rows``, or as ``signatures`` have. With
             ``fast``, another number is another signature, and other pairs share a bucket.
         keep_signatures: a folder for the signatures of all documents, which appears with the output; ``None``: none.
@@ -395,6 +395,5 @@ class FuzzyDeduplication(ShuffleStage):
 
     def rounds(self) -> Sequence[BarrierRound]:
         """Shared buckets, their connected components, what is compared, and the comparison."""
-        per_task = self.documents_per_task or (_DOCUMENTS if self.shingle == "word" else _DOCUMENTS // 4)
-        components = ComponentsRound(self.name, per_task)
+        components = ComponentsRound(self.name, self.documents_per_task or _DOCUMENTS)
         return (BucketsRound(), components, GatherRound(self), VerifyRound(self))

@@ -9,7 +9,7 @@ what is compared of each of its candidates is written to a table, dealt by file 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -21,6 +21,7 @@ from curator.stages.barrier.arrow_files import read_arrow
 from curator.stages.barrier.bucket_files import BucketWriter, read_buckets
 from curator.stages.barrier.rounds import ONLY_IDS, BarrierRound, DocumentReader, read_documents_index
 from curator.stages.dedup.keeper import keeper_values, single
+from curator.stages.dedup.members import Values
 from curator.stages.dedup.signature_files import SIGNATURE, signature_values
 from curator.tasks import DocumentBatch, ResultTask, RoundTask, Split, Task, document_ids
 from curator.tasks.split import ROW_BITS
@@ -42,39 +43,42 @@ class Found(NamedTuple):
         documents: uint64, shape (num_docs,), ascending.
         ids: the users' ids; large_string, shape (num_docs,).
         values: what decides who stays; float64, shape (num_docs,).
-        words: what is compared, none twice in each document; uint64, shape (n,).
+        contents: what is compared: texts, uint8, or words, none twice in each document, uint64; shape (n,).
         offsets: where those of each document begin and, last, where all end; int64, shape (num_docs + 1,).
     """
 
     documents: npt.NDArray[np.uint64]
     ids: pa.Array
     values: npt.NDArray[np.float64]
-    words: npt.NDArray[np.uint64]
+    contents: Values
     offsets: npt.NDArray[np.int64]
 
     def to_table(self) -> pa.Table:
-        """As a table, a row a document."""
-        return pa.table(
-            {
-                "document": self.documents,
-                "id": self.ids,
-                "value": self.values,
-                "words": pa.LargeListArray.from_arrays(self.offsets, self.words),
-            }
-        )
+        """As a table, a row a document, in memory of its own."""
+        used = pa.py_buffer(self.contents[: self.offsets[-1]].copy())
+        if self.contents.dtype == np.uint8:
+            contents = pa.Array.from_buffers(pa.large_binary(), len(self.ids), [None, pa.py_buffer(self.offsets), used])
+        else:
+            words = pa.Array.from_buffers(pa.uint64(), int(self.offsets[-1]), [None, used])
+            contents = pa.LargeListArray.from_arrays(self.offsets, words)
+        return pa.table({"document": self.documents, "id": self.ids, "value": self.values, "contents": contents})
 
     @classmethod
     def from_table(cls, table: pa.Table) -> Found:
         """The inverse of ``to_table``."""
-        words = single(table["words"])
-        offsets = words.offsets.to_numpy()
-        values = words.values.to_numpy()[offsets[0] : offsets[-1]]
-        ids = single(table["id"])
+        contents = single(table["contents"])
+        values: Values
+        if pa.types.is_large_binary(contents.type):
+            _, begins, data = contents.buffers()
+            offsets = np.frombuffer(begins, np.int64, contents.offset + len(contents) + 1)[contents.offset :]
+            values = np.frombuffer(data or b"", np.uint8)
+        else:
+            offsets, values = contents.offsets.to_numpy(), contents.values.to_numpy()
         return cls(
             table["document"].to_numpy(),
-            ids,
+            single(table["id"]),
             table["value"].to_numpy(),
-            values,
+            values[offsets[0] : offsets[-1]],
             (offsets - offsets[0]).astype(np.int64),
         )
 
@@ -158,7 +162,6 @@ def read_candidates(
     stage: FuzzyDeduplication,
     reader: DocumentReader,
     documents: npt.NDArray[np.uint64],
-    room: Callable[[], npt.NDArray[np.uint64]] | None = None,
 ) -> Iterator[Found]:
     """Read some documents again, front to back.
 
@@ -166,21 +169,20 @@ def read_candidates(
         stage: the stage.
         reader: reads the columns of ``stage.columns_to_verify``.
         documents: uint64, shape (num_docs,), ascending, all different.
-        room: where the next words may be written.
+
+    Yields:
+        What was found in each batch; valid until the next one.
     """
     for batch in reader.read(documents):
         ids = single(batch.columns["id"]).cast(pa.large_string())
         # Taken, since a batch is valid until the next one only.
         copied = ids.take(pa.array(np.arange(len(ids))))
         values = keeper_values(stage.keep, batch)
-        yield Found(document_ids(batch.split.ordinal, batch.rows), copied, values, *compared_words(stage, batch, room))
+        yield Found(document_ids(batch.split.ordinal, batch.rows), copied, values, *compared(stage, batch))
 
 
-def compared_words(
-    stage: FuzzyDeduplication, batch: DocumentBatch, room: Callable[[], npt.NDArray[np.uint64]] | None = None
-) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.int64]]:
+def compared(stage: FuzzyDeduplication, batch: DocumentBatch) -> tuple[Values, npt.NDArray[np.int64]]:
     """What is compared of each document of a batch, and where it begins."""
-    from curator.kernels.shingle_sets import shingle_sets
     from curator.kernels.sketch import sketch_texts
 
     if stage.verify == "none":
@@ -191,7 +193,7 @@ def compared_words(
     else:
         offsets, data = stage.normalised(single(batch.columns["text"]))
         if stage.verify == "exact":
-            return shingle_sets(data, offsets, stage.shingling, None if room is None else room())
+            return data, offsets
         signatures, _ = sketch_texts(data, offsets, k, shingling=stage.shingling, scheme=stage.scheme)
     places = np.arange(k, dtype=np.uint64) << _POSITION_BITS
     return (signatures.astype(np.uint64) | places).reshape(-1), np.arange(len(signatures) + 1) * k

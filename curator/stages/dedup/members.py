@@ -1,7 +1,7 @@
-"""What is compared: sets of 64-bit words of many documents, in memory up to a limit, and in a file beyond it.
+"""What is compared of many documents, in memory up to a limit, and in a file beyond it.
 
-Words flow in document by document and out as one array, whatever its size. A file is mapped, and its pages are given
-back between chunks of work, so that no worker holds more than the words that it is comparing.
+Texts, or sets of 64-bit words, flow in document by document and out as one array, whatever its size. A file is mapped,
+and its pages are given back between chunks of work, so that no worker holds more than what it is comparing.
 """
 
 from __future__ import annotations
@@ -11,81 +11,87 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-_WORD_BYTES = 8
+from curator.stages.io.text_buffers import PADDING_BYTES
+
+if TYPE_CHECKING:
+    from curator.kernels.cover import Cover
+    from curator.kernels.shingles import Shingling
+
 _MOST_BUFFER_BYTES = 1 << 30
 _CHUNK_SHARE = 4
 """A chunk of work touches this part of the limit at most, so that there is room for what it is compared with."""
 
+Values = npt.NDArray[np.uint8] | npt.NDArray[np.uint64]
+"""Texts, or words."""
 
-_spare_buffers: list[npt.NDArray[np.uint64]] = []
+_spare_buffers: list[npt.NDArray[np.uint8]] = []
 
 
-class WordStore:
-    """Collects the words of documents, one after the other.
+class ContentStore:
+    """Collects what is compared of documents, one after the other.
 
     Args:
-        path: where they go when they are more than what is held; nothing is there before that.
-        held_bytes: bytes of words in memory.
+        path: where it goes when it is more than what is held; nothing is there before that.
+        held_bytes: bytes in memory.
+        kind: the type of what comes: ``np.uint8`` for texts, ``np.uint64`` for words.
 
     Example:
-        >>> store = WordStore(Path("never made"), 1 << 10)
+        >>> store = ContentStore(Path("never made"), 1 << 10, np.uint64)
         >>> store.add(np.array([3, 5, 9], np.uint64), np.array([0, 1, 3]))
-        >>> words = store.close()
-        >>> words.values.tolist(), words.offsets.tolist(), words.is_mapped
+        >>> contents = store.close()
+        >>> contents.values[:3].tolist(), contents.offsets.tolist(), contents.is_mapped
         ([3, 5, 9], [0, 1, 3], False)
     """
 
-    def __init__(self, path: Path, held_bytes: int) -> None:
+    def __init__(self, path: Path, held_bytes: int, kind: type[np.uint8 | np.uint64]) -> None:
         self._path = path
         self._held_bytes = held_bytes
-        size = min(held_bytes, _MOST_BUFFER_BYTES) // _WORD_BYTES
+        self._kind = np.dtype(kind)
+        size = (min(held_bytes, _MOST_BUFFER_BYTES) // 8 + 1) * 8 + PADDING_BYTES
         fitting = [buffer for buffer in _spare_buffers if len(buffer) == size]
         _spare_buffers.clear()
-        self._buffer = fitting[0] if fitting else np.empty(size, np.uint64)
+        self._buffer = fitting[0] if fitting else np.empty(size, np.uint8)
         self._used = 0
         self._sizes: list[npt.NDArray[np.int64]] = [np.zeros(1, np.int64)]
         self._file: BinaryIO | None = None
 
-    def spare(self) -> npt.NDArray[np.uint64]:
-        """Room for the next words: those that are made here need not be copied. uint64, with anything in it."""
-        return self._buffer[self._used :]
-
-    def add(self, values: npt.NDArray[np.uint64], offsets: npt.NDArray[np.int64]) -> None:
-        """Take the words of some documents.
+    def add(self, values: Values, offsets: npt.NDArray[np.int64]) -> None:
+        """Take what is compared of some documents.
 
         Args:
-            values: uint64, shape (num_words,), none twice in each document.
+            values: uint8 or uint64, shape (n,); words come once in each document.
             offsets: where those of each document begin and, last, where all end; int64, shape (num_docs + 1,).
         """
-        part, room = values[offsets[0] : offsets[-1]], self.spare()
+        part = np.ascontiguousarray(values[offsets[0] : offsets[-1]], self._kind).view(np.uint8)
         self._sizes.append(np.diff(offsets))
-        if len(part) > len(room):
+        if self._used + len(part) > min(self._held_bytes, _MOST_BUFFER_BYTES):
             if self._file is None:
                 self._file = open(self._path, "wb")  # noqa: SIM115
             for whole in (self._buffer[: self._used], part):
-                self._file.write(np.ascontiguousarray(whole).view(np.uint8).data)
+                self._file.write(whole.data)
             self._used = 0
             return
-        if part.ctypes.data != room.ctypes.data:
-            room[: len(part)] = part
+        self._buffer[self._used : self._used + len(part)] = part
         self._used += len(part)
 
-    def close(self) -> Words:
-        """All words, in the order they came; valid until ``release``."""
+    def close(self) -> Contents:
+        """All that came, in its order; valid until ``release``."""
         offsets = np.cumsum(np.concatenate(self._sizes))
+        self._buffer[self._used : self._used + PADDING_BYTES] = 0
+        padded = self._buffer[: self._used + PADDING_BYTES]
         if self._file is None:
-            return Words(self._buffer[: self._used], offsets, None, self._held_bytes)
-        self._file.write(self._buffer[: self._used].view(np.uint8).data)
+            return Contents(padded.view(self._kind), offsets, None, self._held_bytes)
+        self._file.write(padded.data)
         self._file.close()
         with open(self._path, "rb") as handle:
             mapped = mmap.mmap(handle.fileno(), 0, prot=mmap.PROT_READ)
-        return Words(np.frombuffer(mapped, np.uint64), offsets, mapped, self._held_bytes)
+        return Contents(np.frombuffer(mapped, self._kind), offsets, mapped, self._held_bytes)
 
     def release(self) -> None:
         """Let go of the file, and leave the memory to the next store."""
@@ -96,17 +102,17 @@ class WordStore:
 
 
 @dataclass(frozen=True, slots=True)
-class Words:
-    """The words of documents, one after the other.
+class Contents:
+    """What is compared of documents, one after the other.
 
     Args:
-        values: none twice in each document; uint64, shape (num_words,).
+        values: texts, uint8, or words, none twice in each document, uint64; shape (n,), padded.
         offsets: where those of each document begin and, last, where all end; int64, shape (num_docs + 1,).
         mapped: the file behind ``values``; ``None`` if they are in memory.
-        held_bytes: bytes of words that are to be in memory at a time.
+        held_bytes: bytes of them that are to be in memory at a time.
     """
 
-    values: npt.NDArray[np.uint64]
+    values: Values
     offsets: npt.NDArray[np.int64]
     mapped: mmap.mmap | None = None
     held_bytes: int = 1 << 62
@@ -117,7 +123,7 @@ class Words:
         return self.mapped is not None
 
     def chunks(self, num_bytes: npt.NDArray[np.int64]) -> Iterator[slice]:
-        """Cut work into chunks that touch few enough words, and give back memory after each; one, if all is in memory.
+        """Cut work into chunks that touch few enough bytes, and give back memory after each; one, if all is in memory.
 
         Args:
             num_bytes: what each piece of the work touches; int64, shape (num_pieces,).
@@ -133,8 +139,8 @@ class Words:
             self.mapped.madvise(mmap.MADV_DONTNEED)
 
     def num_bytes(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-        """Bytes of the words of some documents; int64, shape (num_rows,)."""
-        return (self.offsets[rows + 1] - self.offsets[rows]) * _WORD_BYTES
+        """Bytes of some documents; int64, shape (num_rows,)."""
+        return (self.offsets[rows + 1] - self.offsets[rows]) * self.values.itemsize
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,21 +151,44 @@ class Members:
         documents: uint64, shape (num_docs,), ascending.
         ids: the users' ids; large_string, shape (num_docs,).
         order: positions in keeper order; int64, shape (num_docs,).
-        words: what is compared.
+        contents: what is compared.
         keys: keys of the buckets that a document shares with others; uint64, shape (m,).
         key_offsets: where those of each document begin and, last, where all end; int64, shape (num_docs + 1,).
-        threshold: the least similarity of ``words``.
+        threshold: the least similarity of sets.
         num_protected: documents of earlier corpora, which come first in keeper order and never go.
+        shingling: of texts; ``None`` if the contents are words.
     """
 
     documents: npt.NDArray[np.uint64]
     ids: pa.Array
     order: npt.NDArray[np.int64]
-    words: Words
+    contents: Contents
     keys: npt.NDArray[np.uint64]
     key_offsets: npt.NDArray[np.int64]
     threshold: float
     num_protected: int = 0
+    shingling: Shingling | None = None
+
+    def cover(
+        self,
+        keys: npt.NDArray[np.uint64],
+        key_offsets: npt.NDArray[np.int64],
+        *,
+        max_comparisons: int,
+        num_protected: int,
+    ) -> Cover:
+        """What ``kernels.cover`` decides, given the keys of the documents that count."""
+        from curator.kernels.cover import cover, cover_texts
+
+        values, offsets = self.contents.values, self.contents.offsets
+        limits = {"max_comparisons": max_comparisons, "num_protected": num_protected}
+        if self.shingling is None:
+            words: Any = values
+            return cover(self.order, words, offsets, keys, key_offsets, self.threshold, **limits)
+        texts: Any = values
+        return cover_texts(
+            self.order, texts, offsets, keys, key_offsets, self.threshold, shingling=self.shingling, **limits
+        )
 
     def similarities(
         self, left: npt.NDArray[np.int64], right: npt.NDArray[np.int64], threshold: float = 0.0
@@ -171,9 +200,14 @@ class Members:
             right: the other one.
             threshold: 0 to 1.
         """
-        from curator.kernels.jaccard import pair_similarities
+        from curator.kernels.jaccard import pair_similarities, text_similarities
 
-        found = np.empty(len(left), np.float64)
-        for part in self.words.chunks(self.words.num_bytes(left) + self.words.num_bytes(right)):
-            found[part] = pair_similarities(self.words.values, self.words.offsets, left[part], right[part], threshold)
+        found, values, offsets = np.empty(len(left), np.float64), self.contents.values, self.contents.offsets
+        words: Any = values
+        for part in self.contents.chunks(self.contents.num_bytes(left) + self.contents.num_bytes(right)):
+            pairs = left[part], right[part], threshold
+            if self.shingling is None:
+                found[part] = pair_similarities(words, offsets, *pairs)
+            else:
+                found[part] = text_similarities(words, offsets, *pairs, shingling=self.shingling)
         return found

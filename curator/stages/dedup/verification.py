@@ -1,8 +1,8 @@
 """The last round of fuzzy deduplication: candidates are compared, and it is decided who goes.
 
-Files of components flow in, removals flow out. Whatever is compared is a set of 64-bit words for each document:
+Files of components flow in, removals flow out. What is compared is a set of 64-bit words for each document:
 
-* ``exact``: its shingles, from the text that is read again. The similarity is exactly theirs.
+* ``exact``: its shingles, of the text that is read again. The similarity is exactly theirs.
 * ``signature``: positions and values of its signature, made again from the text; two signatures agree in ``a`` of ``k``
   positions exactly if these sets have a Jaccard similarity of ``a / (2 * k - a)``. The estimate is ``a / k``.
 * ``none``: nothing; no text is read, and sharing a bucket is enough.
@@ -33,7 +33,7 @@ from curator.stages.dedup.gathering import (
     write_gathered_index,
 )
 from curator.stages.dedup.keeper import keeper_order
-from curator.stages.dedup.members import Members, WordStore
+from curator.stages.dedup.members import ContentStore, Members
 from curator.tasks import ResultTask, RoundTask, Task
 from curator.tasks.split import ROW_BITS
 
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
 REASON = "near_duplicate"
 
-_WORDS = "words"
+_CONTENTS = "contents"
 
 
 class VerifyRound(BarrierRound):
@@ -80,11 +80,12 @@ class VerifyRound(BarrierRound):
         table = pa.concat_tables(read_buckets(task.files[0], number, number + 1))
         documents, places = number_words(table["document"].to_numpy())
         keys, bounds = group_words(table["key"].to_numpy(), places, len(documents))
-        store = WordStore(directory / _WORDS, self._stage.compare_bytes)
-        found = self._find(documents, read_gathered_index(task.files[1]), number, reader, store)
+        kind = np.uint8 if self._stage.verify == "exact" else np.uint64
+        store = ContentStore(directory / _CONTENTS, self._stage.compare_bytes, kind)
+        found = self._find(documents, read_gathered_index(task.files[1]), number, reader)
         try:
             members = self._gather(documents, keys, bounds, found, store)
-            spilled = members.words.values.nbytes if members.words.is_mapped else 0
+            spilled = members.contents.values.nbytes if members.contents.is_mapped else 0
             decided = decide(members, self._stage.cluster, self._stage.max_comparisons)
         finally:
             store.release()
@@ -122,7 +123,6 @@ class VerifyRound(BarrierRound):
         gathered: Mapping[int, str],
         number: int,
         reader: DocumentReader,
-        store: WordStore,
     ) -> Iterator[Found]:
         """All candidates of a file of components, split by split: gathered, or read again."""
         splits = (documents >> np.uint64(ROW_BITS)).astype(np.int64)
@@ -131,7 +131,7 @@ class VerifyRound(BarrierRound):
                 yield from read_gathered(gathered[ordinal], number)
             else:
                 first, last = np.searchsorted(splits, [ordinal, ordinal + 1])
-                yield from read_candidates(self._stage, reader, documents[first:last], store.spare)
+                yield from read_candidates(self._stage, reader, documents[first:last])
 
     def _gather(
         self,
@@ -139,15 +139,15 @@ class VerifyRound(BarrierRound):
         keys: npt.NDArray[np.uint64],
         key_offsets: npt.NDArray[np.int64],
         candidates: Iterable[Found],
-        store: WordStore,
+        store: ContentStore,
     ) -> Members:
         known, ids, values = [np.empty(0, np.uint64)], [pa.array([], pa.large_string())], [np.empty(0)]
         for found in candidates:
             known.append(found.documents)
             ids.append(found.ids)
             values.append(found.values)
-            store.add(found.words, found.offsets)
-        words = store.close()
+            store.add(found.contents, found.offsets)
+        contents = store.close()
         if not np.array_equal(np.concatenate(known), documents):
             raise ValueError(
                 f"{len(documents):,} documents were to be read again; {sum(map(len, known)):,} others came"
@@ -159,10 +159,11 @@ class VerifyRound(BarrierRound):
             ids=pa.concat_arrays(ids),
             order=order[np.argsort(~earlier[order], kind="stable")],
             num_protected=int(earlier.sum()),
-            words=words,
+            contents=contents,
             keys=keys,
             key_offsets=key_offsets,
             threshold=self._threshold(),
+            shingling=self._stage.shingling if self._stage.verify == "exact" else None,
         )
 
     def _threshold(self) -> float:

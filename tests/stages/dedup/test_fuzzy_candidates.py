@@ -9,7 +9,7 @@ from curator.stages.barrier.bucket_files import read_buckets
 from curator.stages.dedup.candidates import BucketsRound, ComponentsRound, connect, deal_components
 from curator.stages.dedup.deciding import cover_in_chunks
 from curator.stages.dedup.linking import link_components
-from curator.stages.dedup.members import Members, Words
+from curator.stages.dedup.members import Contents, Members
 
 
 def keys_table(rows):
@@ -102,7 +102,7 @@ def test_linking_finds_the_components_of_brute_force(seed):
         documents=np.arange(count, dtype=np.uint64),
         ids=pa.nulls(count, pa.large_string()),
         order=np.array(order),
-        words=Words(
+        contents=Contents(
             np.array([word for own in sets for word in sorted(own)], np.uint64), np.cumsum([0, *map(len, sets)])
         ),
         keys=np.array([key for own in buckets for key in sorted(own)], np.uint64),

@@ -12,10 +12,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from curator import LocalExecutor, Pipeline, Read, Write, verify_output
+from curator.kernels.shingles import Shingling
 from curator.stages.dedup.deciding import cover_in_chunks
 from curator.stages.dedup.fuzzy import FuzzyDeduplication
 from curator.stages.dedup.linking import link_components
-from curator.stages.dedup.members import Members, WordStore
+from curator.stages.dedup.members import ContentStore, Members
 from tests.near_duplicates import write_families
 
 
@@ -96,30 +97,33 @@ def test_each_task_reads_its_own_lines_of_a_plain_file_where_there_are_enough_of
     assert len(whole) > 300
 
 
+@pytest.mark.parametrize("kind", [np.uint64, np.uint8])
 @pytest.mark.parametrize("seed", range(60))
-def test_words_in_a_file_decide_as_words_in_memory(tmp_path, seed):
+def test_what_lies_in_a_file_decides_as_in_memory(tmp_path, kind, seed):
     chance = random.Random(seed)
     count, held_bytes, max_comparisons = chance.randint(1, 40), chance.randint(1, 400), chance.randint(1, 30)
     sets = [sorted(chance.sample(range(14), chance.randint(0, 8))) for _ in range(count)]
     keys = [sorted(chance.sample(range(7), chance.randint(1, 3))) for _ in range(count)]
     order, protected = chance.sample(range(count), count), chance.choice([0, 0, chance.randint(0, count)])
 
-    def build(held_bytes):
-        store = WordStore(tmp_path / "words", held_bytes)
+    def build(held_bytes, kind):
+        store = ContentStore(tmp_path / "contents", held_bytes, kind)
         for own in sets:
-            store.add(np.array(own, np.uint64), np.array([0, len(own)]))
+            content = own if kind == np.uint64 else list(" ".join(map(str, own)).encode())
+            store.add(np.array(content, kind), np.array([0, len(content)]))
         return Members(
             documents=np.arange(count, dtype=np.uint64),
             ids=pa.nulls(count, pa.large_string()),
             order=np.array(order),
-            words=store.close(),
+            contents=store.close(),
             keys=np.array([key for own in keys for key in own], np.uint64),
             key_offsets=np.cumsum([0, *map(len, keys)]),
             threshold=0.5,
             num_protected=protected,
+            shingling=None if kind == np.uint64 else Shingling(size=1),
         )
 
-    held, spilled = build(1 << 20), build(held_bytes)
+    held, spilled = build(1 << 20, np.uint64), build(held_bytes, kind)
     whole, chunked = (cover_in_chunks(members, max_comparisons) for members in (held, spilled))
     for left, right in zip(whole, chunked, strict=True):
         np.testing.assert_array_equal(left, right)
