@@ -97,29 +97,32 @@ def places_by_bucket(
     return _places_by_bucket(numbers, num_buckets)  # type: ignore[arg-type]
 
 
-def move_rows(values: npt.NDArray[Any], places: npt.NDArray[np.uint32]) -> npt.NDArray[Any]:
-    """Put every row in its place.
+def move_rows(values: npt.NDArray[Any], places: npt.NDArray[np.uint32], moved: npt.NDArray[Any]) -> None:
+    """Put rows in their places.
 
     Args:
         values: shape (n,), of a type with 1, 2, 4 or 8 bytes.
-        places: uint32, shape (n,), a permutation.
-
-    Returns:
-        The moved values, of the same type, shape (n,).
+        places: uint32, shape (n,), all different.
+        moved: of the same type, contiguous, with all of these places: the output.
 
     Raises:
-        ValueError: the arrays differ in length.
+        ValueError: the arrays do not belong together.
 
     Example:
-        >>> move_rows(np.array([10, 20, 30], np.uint64), np.array([1, 0, 2], np.uint32)).tolist()
-        [20, 10, 30]
+        >>> moved = np.zeros(3, np.uint64)
+        >>> move_rows(np.array([10, 20], np.uint64), np.array([2, 0], np.uint32), moved)
+        >>> moved.tolist()
+        [20, 0, 10]
     """
-    if len(values) != len(places):
-        raise ValueError(f"lengths {len(values)} and {len(places)}: must be equal")
+    if len(values) != len(places) or values.dtype != moved.dtype or not moved.flags.c_contiguous:
+        raise ValueError(
+            f"{len(values)} rows of {values.dtype}, {len(places)} places, {moved.dtype}: must be as many, of one type"
+        )
+    if len(places) and int(places.max()) >= len(moved):
+        raise ValueError(f"place {places.max()} is not below {len(moved)}")
     word = np.dtype(f"u{values.dtype.itemsize}")
-    moved = np.empty(len(values), word)
-    _move_words(read_only(np.ascontiguousarray(values).view(word), word), read_only(places, np.uint32), moved)  # type: ignore[arg-type]
-    return moved.view(values.dtype)
+    source = read_only(np.ascontiguousarray(values).view(word), word)
+    _move_words(source, read_only(places, np.uint32), moved.view(word))  # type: ignore[arg-type]
 
 
 @kernel

@@ -71,7 +71,8 @@ def warm_partitioning() -> None:
     mixed = mix_words(np.zeros(1, np.uint64))
     places, _ = places_by_bucket(bucket_of(mixed, 1), 1)
     for size_bytes in (1, 2, 4, 8):
-        move_rows(np.zeros(1, f"u{size_bytes}"), places)
+        words = np.zeros(1, f"u{size_bytes}")
+        move_rows(words, places, words.copy())
 
 
 def warm_sketching() -> None:

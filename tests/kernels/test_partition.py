@@ -42,12 +42,15 @@ def test_consecutive_keys_are_spread_evenly():
 
 
 @settings(deadline=None)
-@given(st.lists(st.integers(0, 6), max_size=60))
-def test_rows_lie_by_bucket_and_keep_their_sequence(buckets):
+@given(st.lists(st.integers(0, 6), max_size=60), st.integers(0, 60))
+def test_rows_lie_by_bucket_and_keep_their_sequence(buckets, part):
     places, bounds = places_by_bucket(np.array(buckets, np.uint16), 7)
     order = np.argsort(np.array(buckets, np.uint16), kind="stable")
     rows = np.arange(len(buckets), dtype=np.uint64)
-    assert move_rows(rows, places).tolist() == order.tolist()
+    moved = np.empty(len(rows), np.uint64)
+    for some in (slice(0, part), slice(part, None)):
+        move_rows(rows[some], places[some], moved)
+    assert moved.tolist() == order.tolist()
     assert np.diff(bounds).tolist() == np.bincount(buckets, minlength=7).tolist()
 
 
@@ -56,8 +59,8 @@ def test_values_of_any_width_are_moved_bit_by_bit(kind):
     values = np.random.default_rng(5).integers(0, 256, 8 * 100, np.uint8).view(kind)[:100]
     buckets = np.arange(100, dtype=np.uint16)[::-1].copy()
     places, _ = places_by_bucket(buckets, 100)
-    moved = move_rows(values, places)
-    assert moved.dtype == values.dtype
+    moved = np.empty_like(values)
+    move_rows(values, places, moved)
     assert moved.tobytes() == values[::-1].tobytes()
 
 
@@ -66,7 +69,15 @@ def test_what_does_not_fit_is_refused():
         bucket_of(np.zeros(1, np.uint64), MOST_BUCKETS + 1)
     with pytest.raises(ValueError, match="bucket 5 is not below num_buckets=5"):
         places_by_bucket(np.array([5], np.uint16), 5)
-    with pytest.raises(ValueError, match="lengths 2 and 1"):
-        move_rows(np.zeros(2, np.uint64), np.zeros(1, np.uint32))
+    places, moved = np.zeros(1, np.uint32), np.zeros(1, np.uint64)
+    for values, output in [
+        (np.zeros(2, np.uint64), moved),
+        (np.zeros(1, np.uint32), moved),
+        (moved, np.zeros(4, np.uint64)[::2]),
+    ]:
+        with pytest.raises(ValueError, match="must be as many, of one type"):
+            move_rows(values, places, output)
+    with pytest.raises(ValueError, match="place 1 is not below 1"):
+        move_rows(moved, places + np.uint32(1), moved)
     with pytest.raises(ValueError, match="lengths 2 and 1"):
         mix_words(np.zeros(2, np.uint64), np.zeros(1, np.uint64))

@@ -1,6 +1,6 @@
 """Tables whose rows lie by bucket: one Arrow file a unit of work, in as many record batches as its memory asks for.
 
-Tables and the bucket of each row flow in. Whenever the rows held reach a number of bytes they are dealt into buckets by
+Tables and the bucket of each row flow in. Whenever the rows held reach a number of bytes they are moved into buckets by
 a counting sort and written as one record batch, with the places of its buckets as metadata, so that memory does not
 depend on how many rows there are, and files on nothing but the number of units. A range of buckets is read by memory
 map and touches only its own pages. Inside a bucket, rows keep the sequence in which they were added.
@@ -9,8 +9,8 @@ map and touches only its own pages. Inside a bucket, rows keep the sequence in w
 from __future__ import annotations
 
 import mmap
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ import pyarrow as pa
 Deal = Callable[[pa.Table], tuple[pa.Table, npt.NDArray[np.uint16]]]
 
 _WORD_BITS = (8, 16, 32, 64)
+_MAPPED_AT_ONCE = 256
 _SPARSE = 2
 """Times their size that the buffers behind held rows may have before they are copied: no slice is to hold a whole."""
 
@@ -31,7 +32,7 @@ class BucketWriter:
     Args:
         path: a name that nobody reads yet; nothing is written before the first rows are.
         num_buckets: how many there are, at most ``MOST_BUCKETS`` of the kernels.
-        held_bytes: bytes of rows that are held before they are dealt and written; that takes twice as much again.
+        held_bytes: bytes of rows that are held before they are moved and written; that takes as much again.
         deal: given some rows, the rows to write, and the bucket of each: uint16, shape (num_rows,).
 
     Example:
@@ -52,7 +53,7 @@ class BucketWriter:
         self._num_buckets = num_buckets
         self._held_bytes = held_bytes
         self._deal = deal
-        self._held: list[pa.Table] = []
+        self._held: list[tuple[pa.Table, npt.NDArray[np.uint16]]] = []
         self._bytes = 0
         self._schema: pa.Schema | None = None
         self._sink: pa.OSFile | None = None
@@ -75,12 +76,13 @@ class BucketWriter:
             known = describe_schema(self._schema)
             raise ValueError(f"a table has the columns {describe_schema(schema)}; one before it had {known}")
         for part in _cut(table, self._held_bytes):
-            if self._bytes + part.nbytes > self._held_bytes:
+            rows, buckets = self._deal(part)
+            if self._bytes + rows.nbytes > self._held_bytes:
                 self._flush()
-            self._held.append(part)
-            self._bytes += part.nbytes
-        if self._held and self._held[-1].get_total_buffer_size() > _SPARSE * self._bytes + self._held_bytes // 16:
-            self._held = [_copied(table) for table in self._held]
+            self._held.append((rows, buckets))
+            self._bytes += rows.nbytes
+        if self._held and self._held[-1][0].get_total_buffer_size() > _SPARSE * self._bytes + self._held_bytes // 16:
+            self._held = [(_copied(rows), buckets.copy()) for rows, buckets in self._held]
 
     def close(self) -> bool:
         """Finish the file, with its columns also where it has no rows; False, and no file, if there was no table."""
@@ -88,7 +90,7 @@ class BucketWriter:
             return False
         self._flush()
         if self._writer is None:
-            self._write(self._schema.empty_table())
+            self._write([self._deal(self._schema.empty_table())])
         assert self._writer is not None
         assert self._sink is not None
         self._writer.close()
@@ -103,18 +105,20 @@ class BucketWriter:
     def _flush(self) -> None:
         if self._held:
             held, self._held, self._bytes = self._held, [], 0
-            self._write(pa.concat_tables(held).combine_chunks().replace_schema_metadata(None))
+            self._write(held)
 
-    def _write(self, table: pa.Table) -> None:
+    def _write(self, held: list[tuple[pa.Table, npt.NDArray[np.uint16]]]) -> None:
         from curator.kernels.partition import places_by_bucket
 
-        rows, buckets = self._deal(table)
+        parts = [rows for rows, _ in held]
+        schema = parts[0].schema.remove_metadata()
         if self._writer is None:
             self._sink = pa.OSFile(str(self._path), "wb")
-            self._writer = pa.ipc.new_file(self._sink, rows.schema)
-        places, bounds = places_by_bucket(buckets, self._num_buckets)
-        self._writer.write_batch(_move(rows, places), custom_metadata={"buckets": bounds.astype("<u4").tobytes()})
-        self.num_rows += rows.num_rows
+            self._writer = pa.ipc.new_file(self._sink, schema)
+        places, bounds = places_by_bucket(np.concatenate([buckets for _, buckets in held]), self._num_buckets)
+        moved = pa.RecordBatch.from_arrays(_moved(parts, places), schema=schema)
+        self._writer.write_batch(moved, custom_metadata={"buckets": bounds.astype("<u4").tobytes()})
+        self.num_rows += moved.num_rows
         self.num_batches += 1
 
 
@@ -133,6 +137,24 @@ def read_buckets(path: str | Path, begin: int, end: int) -> list[pa.Table]:
                 # The kernel maps 64 kB around each page that is touched: many times the rows, if they are few.
                 mapped.madvise(mmap.MADV_DONTNEED)
         return parts or [reader.schema.empty_table()]
+
+
+def read_rows(paths: Sequence[str | Path], begin: int, end: int) -> pa.Table:
+    """The rows of buckets ``begin`` to ``end - 1`` of some files of equal columns, file by file, copied once."""
+    joined: list[pa.Table] = []
+    for start in range(0, len(paths), _MAPPED_AT_ONCE):
+        with ExitStack() as stack:
+            files = [stack.enter_context(_mapped(path)) for path in paths[start : start + _MAPPED_AT_ONCE]]
+            parts = [
+                batch.slice(int(bounds[begin]), int(bounds[end]) - int(bounds[begin]))
+                for _, reader in files
+                for batch, bounds in _batches(reader)
+            ]
+            joined.append(_copied(pa.Table.from_batches(parts, files[0][1].schema)))
+            del parts
+            for mapped, _ in files:
+                mapped.madvise(mmap.MADV_DONTNEED)
+    return joined[0] if len(joined) == 1 else pa.concat_tables(joined)
 
 
 def count_rows(path: str | Path) -> npt.NDArray[np.int64]:
@@ -183,21 +205,21 @@ def _cut(table: pa.Table, held_bytes: int) -> Iterator[pa.Table]:
         yield table
 
 
-def _move(table: pa.Table, places: npt.NDArray[np.uint32]) -> pa.RecordBatch:
-    """Every row in its place; words are moved by the kernel, everything else is taken by Arrow."""
+def _moved(parts: list[pa.Table], places: npt.NDArray[np.uint32]) -> list[pa.Array]:
+    """The columns with every row in its place; words are moved by the kernel, everything else is taken by Arrow."""
     order: pa.Array | None = None
-    arrays = []
-    for column in table.columns:
-        array = _single(column)
-        if _are_words(array):
-            arrays.append(_move_words(array, places))
+    columns = []
+    for number in range(parts[0].num_columns):
+        arrays = [_single(part.column(number)) for part in parts]
+        if all(map(_are_words, arrays)):
+            columns.append(_moved_words(arrays, places))
             continue
         if order is None:
             inverse = np.empty(len(places), np.uint32)
             inverse[places] = np.arange(len(places), dtype=np.uint32)
             order = pa.array(inverse)
-        arrays.append(array.take(order))
-    return pa.RecordBatch.from_arrays(arrays, schema=table.schema)
+        columns.append(pa.concat_arrays(arrays).take(order))
+    return columns
 
 
 def _are_words(array: pa.Array) -> bool:
@@ -210,12 +232,19 @@ def _are_words(array: pa.Array) -> bool:
     )
 
 
-def _move_words(array: pa.Array, places: npt.NDArray[np.uint32]) -> pa.Array:
+def _moved_words(arrays: list[pa.Array], places: npt.NDArray[np.uint32]) -> pa.Array:
     from curator.kernels.partition import move_rows
 
-    width = array.type.bit_width // 8
-    words: npt.NDArray[Any] = np.frombuffer(array.buffers()[1] or b"", f"u{width}", len(array), array.offset * width)
-    return pa.Array.from_buffers(array.type, len(array), [None, pa.py_buffer(move_rows(words, places))])
+    kind, begin = arrays[0].type, 0
+    width = kind.bit_width // 8
+    moved: npt.NDArray[Any] = np.empty(len(places), f"u{width}")
+    for array in arrays:
+        words: npt.NDArray[Any] = np.frombuffer(
+            array.buffers()[1] or b"", f"u{width}", len(array), array.offset * width
+        )
+        move_rows(words, places[begin : begin + len(words)], moved)
+        begin += len(words)
+    return pa.Array.from_buffers(kind, len(moved), [None, pa.py_buffer(moved)])
 
 
 def _single(column: pa.ChunkedArray) -> pa.Array:

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from curator.stages.barrier.bucket_files import BucketWriter, count_rows, read_buckets
+from curator.stages.barrier.bucket_files import BucketWriter, count_rows, read_buckets, read_rows
 from curator.stages.barrier.removals import removed_documents
 from curator.tasks.split import ROW_BITS
 
@@ -28,7 +28,7 @@ MOST_ITERATIONS = 64
 HELD_BYTES = 64 << 20
 """Bytes of keys that a worker holds before they are dealt into slices and written."""
 
-_PARALLEL_BYTES = 8 << 20
+_PARALLEL_BYTES = 16 << 20
 _PARALLEL_PARTITIONS = 16
 
 ONE_ITERATION = ((0, 1),)
@@ -170,10 +170,10 @@ def read_partition(index_path: str, partition: int) -> pa.Table:
     """All rows of one partition, in split order, less those of documents that an earlier barrier removed."""
     index = json.loads(Path(index_path).read_text(encoding="utf-8"))
     begin, end = index["bounds"][partition], index["bounds"][partition + 1]
+    if not index["removals"]:
+        return read_rows(index["files"], begin, end)
     parts = [part for path in index["files"] for part in read_buckets(path, begin, end)]
-    if index["removals"]:
-        parts = list(_without_removed(parts, index["removals"]))
-    return pa.concat_tables(parts)
+    return pa.concat_tables(_without_removed(parts, index["removals"]))
 
 
 def _without_removed(parts: Sequence[pa.Table], removals: Sequence[str]) -> Iterator[pa.Table]:

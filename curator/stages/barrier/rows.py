@@ -11,9 +11,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from curator.stages.barrier.arrow_files import read_arrow, write_arrow
 from curator.stages.barrier.removals import read_removals
+from curator.stages.io.text_buffers import own_strings
 from curator.tasks import DocumentBatch, Removed, Selection, document_ids
 
 
@@ -51,9 +53,7 @@ class RowsWriter:
         """Take the rows of a batch; copies, so the batch may go."""
         self._rows.append(batch.rows.copy())
         if self._ids is not None and batch.num_items:
-            ids = pa.concat_arrays(batch.columns["id"].chunks).cast(pa.large_string())
-            # Taken, since the ids lie in the reader's buffer.
-            self._ids.append(ids.take(pa.array(np.arange(len(ids)))))
+            self._ids += map(own_strings, batch.columns["id"].chunks)  # they lie in the reader's buffer
         if batch.lines is not None:
             self._begins.append(batch.lines.starts + batch.lines.offset)
             self._ends.append(batch.lines.ends + batch.lines.offset)
@@ -118,8 +118,10 @@ def _places(ascending: npt.NDArray[Any], values: npt.NDArray[Any]) -> npt.NDArra
 
 def _by_reason(stage: str, removals: pa.Table) -> list[Removed]:
     found = []
-    for reason in sorted(set(removals["reason"].to_pylist())):
-        part = removals.filter(pa.compute.equal(removals["reason"], reason)).combine_chunks()
+    reasons = sorted(pc.unique(removals["reason"]).to_pylist())
+    for reason in reasons:
+        part = removals if len(reasons) == 1 else removals.filter(pc.equal(removals["reason"], reason))
+        part = part.combine_chunks()
         column = {name: _array(part[name]) for name in part.column_names}
         rows = (part["document"].to_numpy() & np.uint64(0xFFFFFFFF)).astype(np.int64)
         found.append(

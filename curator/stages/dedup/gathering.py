@@ -23,6 +23,7 @@ from curator.stages.barrier.rounds import ONLY_IDS, BarrierRound, DocumentReader
 from curator.stages.dedup.keeper import keeper_values, single
 from curator.stages.dedup.members import Values
 from curator.stages.dedup.signature_files import SIGNATURE, signature_values
+from curator.stages.io.text_buffers import own_strings
 from curator.tasks import DocumentBatch, ResultTask, RoundTask, Split, Task, document_ids
 from curator.tasks.split import ROW_BITS
 
@@ -174,11 +175,9 @@ def read_candidates(
         What was found in each batch; valid until the next one.
     """
     for batch in reader.read(documents):
-        ids = single(batch.columns["id"]).cast(pa.large_string())
-        # Taken, since a batch is valid until the next one only.
-        copied = ids.take(pa.array(np.arange(len(ids))))
+        ids = own_strings(single(batch.columns["id"]))  # a batch is valid until the next one only
         values = keeper_values(stage.keep, batch)
-        yield Found(document_ids(batch.split.ordinal, batch.rows), copied, values, *compared(stage, batch))
+        yield Found(document_ids(batch.split.ordinal, batch.rows), ids, values, *compared(stage, batch))
 
 
 def compared(stage: FuzzyDeduplication, batch: DocumentBatch) -> tuple[Values, npt.NDArray[np.int64]]:

@@ -29,3 +29,20 @@ def text_buffers(texts: pa.Array) -> TextBuffers:
     if lengths[-1]:
         data[: lengths[-1]] = np.frombuffer(data_buffer, np.uint8)[found[0] : found[-1]]
     return lengths, data
+
+
+def own_strings(strings: pa.Array) -> pa.Array:
+    """A string array in memory of its own, as large_string: for those who keep it longer than what it is a part of.
+
+    Example:
+        >>> own_strings(pa.array(["a", None, "b"])[1:]).to_pylist()
+        [None, 'b']
+    """
+    strings = strings.cast(pa.large_string())
+    if strings.null_count or not len(strings):
+        return strings.take(pa.array(np.arange(len(strings))))
+    _, offsets_buffer, data_buffer = strings.buffers()
+    offsets = np.frombuffer(offsets_buffer, np.int64, strings.offset + len(strings) + 1)[strings.offset :]
+    data = np.frombuffer(data_buffer, np.uint8)[offsets[0] : offsets[-1]].copy()
+    buffers = [None, pa.py_buffer(offsets - offsets[0]), pa.py_buffer(data)]
+    return pa.Array.from_buffers(pa.large_string(), len(strings), buffers)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from curator.stages.barrier.bucket_files import BucketWriter, count_rows, read_buckets, read_schema
+from curator.stages.barrier.bucket_files import BucketWriter, count_rows, read_buckets, read_rows, read_schema
 
 TYPES = {
     "number": pa.uint64(),
@@ -53,6 +53,7 @@ def test_every_row_is_in_its_bucket_in_the_order_it_came(tmp_path_factory, rows,
     for bucket in range(5):
         expected = [row for row in whole.to_pylist() if row["bucket"] == bucket]
         assert pa.concat_tables(read_buckets(path, bucket, bucket + 1)).to_pylist() == expected
+        assert read_rows([path, path], bucket, bucket + 1).to_pylist() == 2 * expected
 
 
 def test_rows_beyond_the_bytes_that_may_be_held_are_written_at_once(tmp_path):
@@ -60,7 +61,7 @@ def test_rows_beyond_the_bytes_that_may_be_held_are_written_at_once(tmp_path):
     writer = BucketWriter(tmp_path / "a", 1, 10_000, deal)
     writer.add(table)
     assert writer.num_batches >= 9
-    assert sum(part.nbytes for part in writer._held) <= 10_000
+    assert sum(rows.nbytes for rows, _ in writer._held) <= 10_000
     assert writer.close()
     sizes = [part.nbytes for part in read_buckets(tmp_path / "a", 0, 1)]
     assert max(sizes) <= 10_000
@@ -82,7 +83,7 @@ def test_a_small_slice_does_not_hold_the_table_it_was_cut_from(tmp_path):
     writer = BucketWriter(tmp_path / "a", 1, 1 << 20, deal)
     for first in range(0, 50_000, 1000):
         writer.add(whole.slice(first, 1000))
-    assert sum(part.get_total_buffer_size() for part in writer._held) <= 2 * (1 << 20)
+    assert sum(rows.get_total_buffer_size() for rows, _ in writer._held) <= 2 * (1 << 20)
     assert writer.close()
 
 
@@ -99,3 +100,13 @@ def test_tables_of_other_columns_are_refused_with_both(tmp_path):
     writer.add(pa.table({"bucket": pa.array([0], pa.uint16())}))
     with pytest.raises(ValueError, match=r"a table has the columns b: int64; one before it had bucket: uint16"):
         writer.add(pa.table({"b": [1]}))
+
+
+def test_more_files_than_are_mapped_at_once_are_read_in_their_order(tmp_path):
+    for number in range(300):
+        writer = BucketWriter(tmp_path / str(number), 2, 1 << 20, deal)
+        writer.add(pa.table({"bucket": np.array([1, 0, 1], np.uint16), "number": np.full(3, number)}))
+        writer.close()
+    paths = [tmp_path / str(number) for number in range(300)]
+    assert read_rows(paths, 1, 2)["number"].to_pylist() == np.repeat(np.arange(300), 2).tolist()
+    assert read_rows(paths, 0, 1)["number"].to_pylist() == list(range(300))
