@@ -7,7 +7,8 @@ beyond the last used one holds here too.
 from __future__ import annotations
 
 from llvmlite import ir
-from numba import types
+from llvmlite.binding import get_host_cpu_features
+from numba import config, types
 from numba.core import cgutils
 
 from curator.kernels.vector import WORD, emit_load, emit_store, instruction
@@ -175,30 +176,74 @@ def choose_bins(
     return index
 
 
-@instruction(types.int64, types.int64, types.int64, types.int64, types.int64, types.uint64, types.uint64)
-def choose_later_bins(
+@instruction(types.int64, types.int64, types.int64)
+def flag_empty_bins(builder: ir.IRBuilder, bins: ir.Value, offset: ir.Value) -> ir.Value:
+    """Which of eight bins are 2**64 - 1, as bits."""
+    return _bits(builder, builder.icmp_unsigned("==", emit_load(builder, bins, offset, LANES), _all(2**64 - 1)))
+
+
+@instruction(types.int64, *(types.int64,) * 3, types.uint64, types.uint64, *(types.int64,) * 3)
+def draw_empty_bins(
     builder: ir.IRBuilder,
     source: ir.Value,
     target: ir.Value,
-    drawn: ir.Value,
     index: ir.Value,
     num_bins: ir.Value,
     factor: ir.Value,
+    flags: ir.Value,
+    num_flags: ir.Value,
+    wanted: ir.Value,
 ) -> ir.Value:
-    """Write the bins of eight words times a factor, and to ``drawn`` the 32 bits that each has for its bin."""
+    """Write, of eight words times a factor, those that fall into an empty bin, one after the other.
+
+    Args:
+        builder: of the instructions.
+        source: address of the words.
+        target: address of the output: a bin in the low half of each word, and the 32 bits that are drawn for it.
+        index: of the first word.
+        num_bins: how many bins there are.
+        factor: what each word is multiplied by.
+        flags: address of a bit for each bin, 1 if it is empty, in words.
+        num_flags: how many words of flags.
+        wanted: which of the eight words count, as bits.
+
+    Returns:
+        Which words were written, as bits.
+    """
     words = builder.mul(_words_at(builder, source, index), _splat(builder, factor))
-    _store_bins(builder, words, num_bins, target, index)
-    narrow = builder.trunc(_xor_shifted(builder, words, 32), _HALF_LANES)
-    emit_store(builder, narrow, drawn, builder.shl(index, ir.Constant(WORD, 2)))
-    return index
+    chosen = _bins_of(builder, words, num_bins)
+    place, bit = builder.lshr(chosen, _all(6)), builder.and_(chosen, _all(63))
+    running = cgutils.alloca_once_value(builder, _all(0))  # type: ignore[no-untyped-call]
+    builder.store(_splat(builder, emit_load(builder, flags, ir.Constant(WORD, 0), WORD)), running)
+    one = ir.Constant(WORD, 1)
+    with cgutils.for_range(builder, builder.sub(num_flags, one)) as loop:
+        number = builder.add(loop.index, one)
+        own = _splat(builder, emit_load(builder, flags, builder.shl(number, ir.Constant(WORD, 3)), WORD))
+        is_here = builder.icmp_unsigned("==", place, _splat(builder, number))
+        builder.store(builder.select(is_here, own, builder.load(running)), running)
+    is_empty = builder.trunc(builder.lshr(builder.load(running), bit), ir.VectorType(ir.IntType(1), 8))
+    is_empty = builder.and_(is_empty, builder.bitcast(builder.trunc(wanted, ir.IntType(8)), is_empty.type))
+    pairs = builder.or_(builder.shl(_xor_shifted(builder, words, 32), _all(32)), chosen)
+    _store_some(builder, pairs, is_empty, target)
+    return _bits(builder, is_empty)
 
 
-@instruction(types.int64, types.int64, types.int64, types.int64)
-def flag_empty_bins(builder: ir.IRBuilder, bins: ir.Value, flags: ir.Value, offset: ir.Value) -> ir.Value:
-    """Write 8 for each of eight bins that is 2**64 - 1, and 0 for the others; returns which ones, as bits."""
-    empty = builder.icmp_unsigned("==", emit_load(builder, bins, offset, LANES), _all(2**64 - 1))
-    emit_store(builder, builder.select(empty, _all(8), _all(0)), flags, offset)
-    return _bits(builder, empty)
+def _store_some(builder: ir.IRBuilder, words: ir.Value, wanted: ir.Value, target: ir.Value) -> None:
+    """Store those of eight words that are wanted, one after the other; what follows them means nothing."""
+    if "+avx512f" in (config.CPU_FEATURES or get_host_cpu_features().flatten()).split(","):  # type: ignore[attr-defined]
+        kind = ir.FunctionType(LANES, [LANES, wanted.type, LANES])
+        compress = cgutils.get_or_insert_function(builder.module, kind, "llvm.experimental.vector.compress.v8i64")  # type: ignore[no-untyped-call]
+        some = builder.call(compress, [words, wanted, ir.Constant(LANES, ir.Undefined)])
+        emit_store(builder, some, target, ir.Constant(WORD, 0))
+        return
+    # Without such an instruction: each is stored, and overwritten by the next one if it was not wanted.
+    offset, bits = ir.Constant(WORD, 0), _bits(builder, wanted)
+    for lane in range(8):
+        emit_store(builder, builder.extract_element(words, ir.Constant(ir.IntType(32), lane)), target, offset)
+        step = builder.and_(
+            builder.lshr(builder.shl(bits, ir.Constant(WORD, 3)), ir.Constant(WORD, lane)), ir.Constant(WORD, 8)
+        )
+        offset = builder.add(offset, step)
 
 
 def _words_at(builder: ir.IRBuilder, source: ir.Value, index: ir.Value) -> ir.Value:
@@ -206,8 +251,12 @@ def _words_at(builder: ir.IRBuilder, source: ir.Value, index: ir.Value) -> ir.Va
 
 
 def _store_bins(builder: ir.IRBuilder, words: ir.Value, num_bins: ir.Value, target: ir.Value, index: ir.Value) -> None:
-    chosen = builder.lshr(builder.mul(builder.lshr(words, _all(32)), _splat(builder, num_bins)), _all(32))
-    emit_store(builder, builder.trunc(chosen, _HALF_LANES), target, builder.shl(index, ir.Constant(WORD, 2)))
+    narrow = builder.trunc(_bins_of(builder, words, num_bins), _HALF_LANES)
+    emit_store(builder, narrow, target, builder.shl(index, ir.Constant(WORD, 2)))
+
+
+def _bins_of(builder: ir.IRBuilder, words: ir.Value, num_bins: ir.Value) -> ir.Value:
+    return builder.lshr(builder.mul(builder.lshr(words, _all(32)), _splat(builder, num_bins)), _all(32))
 
 
 @instruction(types.int64, types.int64, types.int64, types.int64)

@@ -25,7 +25,7 @@ import numpy.typing as npt
 
 from curator.kernels.characters import BLOCK, OVERRUN
 from curator.kernels.compile import kernel
-from curator.kernels.lanes import choose_bins, choose_later_bins, flag_empty_bins
+from curator.kernels.lanes import choose_bins, draw_empty_bins, flag_empty_bins
 from curator.kernels.shingle_sets import distinct_shingles, new_room, new_slots, random_seed
 from curator.kernels.shingles import (
     STATE_FIELDS,
@@ -38,7 +38,16 @@ from curator.kernels.shingles import (
     scratch_texts,
 )
 from curator.kernels.unicode_tables import properties
-from curator.kernels.vector import address_of, checked_texts, load_i64, load_u32, load_u64, read_only, store_u64
+from curator.kernels.vector import (
+    address_of,
+    checked_texts,
+    count_bits,
+    load_u32,
+    load_u64,
+    read_only,
+    store_byte,
+    store_u64,
+)
 
 SCHEMES = ("fast", "classic")
 MOST_HASHES = 1 << 16
@@ -200,7 +209,7 @@ def _sketch_texts(
     signatures, counts = np.empty((num_docs, num_hashes), np.uint32), np.empty(num_docs, np.int64)
     scratch, state, units = scratch_texts(offsets), np.empty(STATE_FIELDS, np.int64), new_units()
     room, slots = new_room(), new_slots()
-    bins, sizes = _new_bins(num_hashes)
+    bins, flags = _new_bins(num_hashes)
     history = np.empty(max(_HISTORY, 32 * num_hashes) + BLOCK + OVERRUN, np.uint64)
     factors, shifts, halves = _factors(num_hashes), _shifts(num_hashes), np.empty(BLOCK, np.uint32)
     base, chosen = address_of(data), np.empty((4, BLOCK + OVERRUN), np.uint32)
@@ -225,11 +234,11 @@ def _sketch_texts(
             kept = kept + count if kept + count + BLOCK <= len(history) else int(np.int64(0))
         counts[doc] = total
         if scheme == _FAST and total:
-            if total > kept and _find_empty(bins, sizes):
+            if total > kept and _find_empty(bins, flags):
                 # A text that is too long for the history, and still leaves bins empty, repeats itself.
                 room, slots, distinct = distinct_shingles(text, length, kind, width, state, units, room, slots, seed)
-                _fill_empty_bins(room, distinct, bins, sizes, chosen)
-            _fill_empty_bins(history, total, bins, sizes, chosen)
+                _fill_empty_bins(room, distinct, bins, flags, chosen)
+            _fill_empty_bins(history, total, bins, flags, chosen)
             _write_signature(bins, signatures[doc])
     return signatures, counts
 
@@ -240,7 +249,7 @@ def _sketch_sets(
 ) -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.int64]]:
     num_docs = len(offsets) - 1
     signatures, counts = np.empty((num_docs, num_hashes), np.uint32), np.empty(num_docs, np.int64)
-    bins, sizes = _new_bins(num_hashes)
+    bins, flags = _new_bins(num_hashes)
     chosen = np.empty((4, BLOCK + OVERRUN), np.uint32)
     factors, shifts, halves = _factors(num_hashes), _shifts(num_hashes), np.empty(BLOCK, np.uint32)
     for doc in range(num_docs):
@@ -251,7 +260,7 @@ def _sketch_sets(
         if scheme == _FAST and len(members):
             bins[:] = _EMPTY
             _fill_bins(members, len(members), bins, chosen)
-            _fill_empty_bins(members, len(members), bins, sizes, chosen)
+            _fill_empty_bins(members, len(members), bins, flags, chosen)
             _write_signature(bins, signatures[doc])
         elif scheme == _CLASSIC:
             for begin in range(0, len(members), BLOCK):
@@ -276,19 +285,20 @@ def _fill_bins(
 
 
 @kernel
-def _find_empty(bins: npt.NDArray[np.uint64], sizes: npt.NDArray[np.int64]) -> bool:
-    """Whether any bin is empty; and 8 for each that is, 0 for all others."""
-    first, flags, found = address_of(bins), address_of(sizes), int(np.int64(0))
-    for offset in range(0, 8 * len(sizes), 64):
-        found |= flag_empty_bins(first, flags, offset)
+def _find_empty(bins: npt.NDArray[np.uint64], flags: npt.NDArray[np.uint64]) -> bool:
+    """Whether any bin is empty; and a bit for each, which says so."""
+    first, target, found = address_of(bins), address_of(flags), int(np.int64(0))
+    for offset in range(0, 8 * len(bins), 64):
+        empty = flag_empty_bins(first, offset)
+        store_byte(target, offset >> 6, empty)
+        found |= empty
     return found != 0
 
 
 @kernel
-def _new_bins(num_hashes: int) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.int64]]:
-    """Bins, and a word for each. What follows the last bin, up to a multiple of eight, is never an empty one."""
-    padded = (num_hashes + 7) & ~7
-    return np.zeros(padded, np.uint64)[:num_hashes], np.empty(padded, np.int64)
+def _new_bins(num_hashes: int) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.uint64]]:
+    """Bins, and a bit for each. What follows the last bin, up to a multiple of eight, is never an empty one."""
+    return np.zeros((num_hashes + 7) & ~7, np.uint64)[:num_hashes], np.zeros((num_hashes + 63) >> 6, np.uint64)
 
 
 @kernel
@@ -296,7 +306,7 @@ def _fill_empty_bins(
     shingles: npt.NDArray[np.uint64],
     count: int,
     bins: npt.NDArray[np.uint64],
-    sizes: npt.NDArray[np.int64],
+    flags: npt.NDArray[np.uint64],
     chosen: npt.NDArray[np.uint32],
 ) -> None:
     """The turns after the first one, as many as it takes; no set needs more than twice as many as there are bins.
@@ -304,22 +314,22 @@ def _fill_empty_bins(
     A bin that was filled in an earlier turn has a smaller value than any of this one, so what falls into it is left
     out: without a branch, and before any bin is written to.
     """
-    source, places, drawn = address_of(shingles), address_of(chosen[0]), address_of(chosen[1])
-    pairs, advance = address_of(chosen[2]), address_of(sizes)
+    source, pairs, bits = address_of(shingles), address_of(chosen), address_of(flags)
     num_bins, turn = np.uint64(len(bins)), np.uint64(1)
-    while _find_empty(bins, sizes):
+    while _find_empty(bins, flags):
         factor, tag = mix(turn * _GOLDEN) | _1, turn << _32
         for begin in range(0, count, BLOCK):
-            size = min(count - begin, BLOCK)
-            for index in range(0, size, 8):
-                choose_later_bins(source + 8 * begin, places, drawn, index, num_bins, factor)
-            if turn >= num_bins:
-                chosen[0, :size] = np.uint32(turn - num_bins)
-            found = np.int64(0)
-            for offset in range(0, 4 * size, 4):
-                place = np.int64(load_u32(places, offset))
-                store_u64(pairs, found, load_u32(drawn, offset) << _32 | load_u32(places, offset))
-                found += load_i64(advance, 8 * place)
+            end, found = min(begin + BLOCK, count), int(np.int64(0))
+            if turn < num_bins:
+                for index in range(begin, end, 8):
+                    wanted = 255 if end - index >= 8 else (1 << (end - index)) - 1
+                    drawn = draw_empty_bins(source, pairs + found, index, num_bins, factor, bits, len(flags), wanted)
+                    found += 8 * count_bits(drawn)
+            else:
+                for index in range(begin, end):
+                    drawn = shingles[index] * factor
+                    store_u64(pairs, found, (drawn ^ (drawn >> _32)) << _32 | (turn - num_bins))
+                    found += 8
             for offset in range(0, found, 8):
                 pair = load_u64(pairs, offset)
                 place = pair & _LOW_HALF
