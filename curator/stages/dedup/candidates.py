@@ -176,6 +176,7 @@ def deal_components(sizes: npt.NDArray[np.int64], documents_per_file: int) -> tu
     alone = int((sizes >= per_file).sum())
     others = len(sizes) - alone
     num_shared = -(-int(sizes[order[alone:]].sum()) // per_file)
+    num_shared += num_shared % 2 if num_shared > 1 else 0  # two workers would wait for the third one of three
     # To and fro over the files, so that each gets as many of the large ones as of the small ones.
     turn = np.arange(others) % max(2 * num_shared, 1)
     shared = np.where(turn < num_shared, turn, 2 * num_shared - 1 - turn)
