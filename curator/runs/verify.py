@@ -24,11 +24,13 @@ from curator.runs.publish import ACCOUNTS_FOLDER, seal
 from curator.stages.io.byte_stream import ByteStream, CorruptStreamError, version_of
 from curator.stages.io.output_file import DIGEST, digest_file
 from curator.tasks import InputFile, document_ids
+from curator.tasks.split import ROW_BITS
 
 _BLOCK_BYTES = 1 << 20
 _BLANK = b" \t\r"
 _LINE_FEED = 10
 _LOST = ["document_id", "stage", "kept_document_id", "kept_in"]
+_ROW_BITS, _ROW_MASK = np.uint64(ROW_BITS), np.uint64((1 << ROW_BITS) - 1)
 _SEALED = ("manifest.json", "report.txt", "run.json")
 
 
@@ -144,7 +146,9 @@ def _check_splits(output: Path, manifest: dict[str, Any], run: dict[str, Any], f
         ):
             quarantined_by[stage, reason] += records
     refused_by = {stage: np.concatenate(parts) for stage, parts in refused_ids.items()}
-    _check_keepers(pa.concat_tables(ledgers), refused_by, [s["name"] for s in run["stages"]], found)
+    lost = pa.concat_tables(ledgers)
+    _check_documents(lost, {split["ordinal"]: split["read"] for split in manifest["splits"]}, found)
+    _check_keepers(lost, refused_by, [s["name"] for s in run["stages"]], found)
     _check_stages(run, removed_by, quarantined_by, found)
     found.counts = {key: totals[key] for key in ("read", "kept", "removed", "quarantined")}
     for source, claimed in (("manifest.json", manifest["totals"]), ("run.json", run["counts"])):
@@ -159,6 +163,21 @@ def _rows_of(quarantine: pa.Table) -> Iterator[tuple[str, npt.NDArray[np.uint64]
     ):
         if row >= 0:
             yield stage, document_ids(split, np.arange(row, row + records))
+
+
+def _check_documents(ledger: pa.Table, read_of: Mapping[int, int], found: Verification) -> None:
+    """Whoever went, and whoever of this run one lost to, is a record that was read."""
+    splits = np.array([*sorted(read_of), 1 << 32], np.uint64)
+    reads = np.array([*(read_of[ordinal] for ordinal in sorted(read_of)), 0], np.uint64)
+    for column, documents in (
+        ("document_id", ledger["document_id"]),
+        ("kept_document_id", ledger["kept_document_id"].filter(ledger["kept_in"].is_null()).drop_null()),
+    ):
+        ids = documents.to_numpy()
+        places = np.searchsorted(splits, ids >> _ROW_BITS)
+        strange = (splits[places] != ids >> _ROW_BITS) | ((ids & _ROW_MASK) >= reads[places])
+        if strange.any():
+            found.problems.append(f"ledger: {int(strange.sum()):,} times, {column} is no record that was read.")
 
 
 def _check_keepers(

@@ -3,6 +3,7 @@
 import json
 import shutil
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -133,6 +134,18 @@ def test_a_removed_line_is_found_even_with_all_digests_renewed(output):
     path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[1:]))
     reseal(output)
     assert any("39 rows, the manifest says 40" in problem for problem in verify_output(output).problems)
+
+
+@pytest.mark.parametrize("column", ["document_id", "kept_document_id"])
+@pytest.mark.parametrize("strange", [202, 999, 2**32 + 202, 7 * 2**32, 2**64 - 1])
+def test_a_document_that_was_never_read_is_found_even_with_all_digests_renewed(column, strange, output):
+    path = next((output / "_curator" / "ledger").iterdir())
+    table = pq.read_table(path)
+    place = table.column_names.index(column)
+    ids = pa.array([strange, *table[column].to_pylist()[1:]], pa.uint64())
+    pq.write_table(table.set_column(place, column, ids), path)
+    reseal(output)
+    assert f"ledger: 1 times, {column} is no record that was read." in verify_output(output).problems
 
 
 def test_an_edited_manifest_is_found_even_with_its_digest_renewed(output):
