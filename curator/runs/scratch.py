@@ -151,11 +151,13 @@ def check_output(output_path: Path, *, replace: bool, inputs: Sequence[str]) -> 
         inputs: local input files and directories.
 
     Raises:
-        OutputExistsError: it is there already, is a file, or overlaps the input.
+        OutputExistsError: it is there already, is a file or lies below one, or overlaps the input.
         StorageError: it cannot be looked at.
     """
-    if output_path.exists() and not output_path.is_dir():
-        raise OutputExistsError(f"output_path: {str(output_path)!r} is a file; name a directory.")
+    there = next(path for path in (output_path, *output_path.parents) if path.exists())
+    if not there.is_dir():
+        what = "is a file" if there == output_path else f"lies below {str(there)!r}, which is a file"
+        raise OutputExistsError(f"output_path: {str(output_path)!r} {what}; name a directory.")
     real = os.path.realpath(output_path)
     for path in inputs:
         found = os.path.realpath(path)

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 from unittest.mock import Mock
 
 import pyarrow as pa
@@ -89,8 +90,11 @@ def test_an_output_that_overlaps_the_input_is_refused(corpus, tmp_path, output):
 def test_an_output_that_cannot_be_written_is_found_before_reading(corpus, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(StorageError, match="cannot be written"):
-        run(corpus, tmp_path / "file" / "out")
-    with pytest.raises(OutputExistsError, match="is a file"):
+        run(corpus, Path("/proc/none/out"))
+    for below in ("out", "deep/out"):
+        with pytest.raises(OutputExistsError, match=f"lies below '{tmp_path}/file', which is a file; name a directory"):
+            run(corpus, tmp_path / "file" / below)
+    with pytest.raises(OutputExistsError, match="file' is a file; name a directory"):
         run(corpus, tmp_path / "file")
 
 
