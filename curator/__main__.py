@@ -189,10 +189,7 @@ def _show(run: Run) -> int:
 
 def _runner(run: Run, run_directory: Path) -> Callable[[], int]:
     def job() -> int:
-        from curator.executors.freed_memory import keep_freed_memory
-
         run.warn()
-        keep_freed_memory()
         result = run.run(run_directory)
         _print(result.table())
         return result.exit_code

@@ -54,13 +54,15 @@ class Run:
             logger.warning("{}", sentence)
 
     def run(self, run_directory: Path) -> RunResult:
-        """Run it; a secret of the workers' environment is in this process' environment meanwhile.
+        """Run it, in a process of ours; a secret of the workers' environment is in its environment meanwhile.
 
         Raises:
             CuratorError: the run could not be finished.
         """
+        from curator.executors.freed_memory import keep_freed_memory
         from curator.pipeline import Pipeline
 
+        keep_freed_memory()
         stages = tell_sources(self.pipeline.stages, self.asked, run_directory)
         with set_in_process(self.secrets), beside(self.executor, self.settings.replicas, run_directory, stages):
             return Pipeline(stages).run(self.executor, run_directory=run_directory)

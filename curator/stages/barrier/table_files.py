@@ -27,6 +27,7 @@ from curator.stages.shuffle import TableShuffle
 
 _PLACE = "__place"
 _HELD_SHARE = 8
+_MOST_ROWS = 1 << 32
 
 
 class TableWriter:
@@ -51,6 +52,7 @@ class TableWriter:
         self._iteration_of = np.array([n for n, (begin, end) in enumerate(iterations) for _ in range(begin, end)])
         held_bytes = max(1, shuffle.memory_budget_bytes // _HELD_SHARE)
         self._writer = BucketWriter(path, shuffle.num_buckets, held_bytes, self._deal)
+        self._placed = 0
         self.bytes = 0
         self.dropped = 0
 
@@ -93,7 +95,10 @@ class TableWriter:
             numbers = self._iteration_of[_bands(table)] * self._per_iteration + buckets
             buckets = numbers.astype(np.uint16)
         if shuffle.num_partitions is None:
-            table = table.append_column(_PLACE, pa.array(np.arange(table.num_rows, dtype=np.uint32)))
+            first, self._placed = self._placed, self._placed + table.num_rows
+            if self._placed > _MOST_ROWS:
+                raise ValueError(f"one unit has more than {_MOST_ROWS:,} rows; make the tables come in more units")
+            table = table.append_column(_PLACE, pa.array(np.arange(first, self._placed, dtype=np.uint32)))
         return table, buckets
 
     def _own_bands(self, table: pa.Table) -> pa.Table:
@@ -197,7 +202,7 @@ def read_table_partition(shuffle: TableShuffle, files: Sequence[str], begin: int
 
 
 def _input_order(places: pa.ChunkedArray, sizes: Sequence[int]) -> pa.Array:
-    """The order in which rows came; places count from 0 in each record batch, and there are ``sizes`` rows of it."""
+    """The order in which rows came; places count up in each record batch, and there are ``sizes`` rows of it."""
     batches = np.repeat(np.arange(len(sizes), dtype=np.uint64), sizes)
     return pa.array(np.argsort((batches << np.uint64(32)) | places.to_numpy(), kind="stable"))
 
