@@ -120,8 +120,9 @@ class ModelClient:
             StageError: it never will: no replica is there, or all refuse the stage and not the request.
         """
         failures = 0
+        replica: _Replica | None = None
         while True:
-            replica = await self._choose()
+            replica = await self._choose(besides=replica)
             failure = await self._try(replica, request)
             if isinstance(failure, Answer):
                 return failure
@@ -170,13 +171,18 @@ class ModelClient:
             pause_s = max(failure.retry_after_s, _pause_s(1 + excess // 4))
             replica.rests_until_s = time.monotonic() + min(pause_s, LONGEST_PAUSE_S)
 
-    async def _choose(self) -> _Replica:
-        """The replica with the fewest requests; of those with about as few, the one that was asked the least."""
+    async def _choose(self, besides: _Replica | None = None) -> _Replica:
+        """The replica with the fewest requests; of those with about as few, the one that was asked the least.
+
+        Args:
+            besides: the one that has just failed the request; only if no other one is able.
+        """
         while True:
             if not self._replicas:
                 self._look_up()
             now_s = time.monotonic()
             able = [replica for replica in self._replicas.values() if replica.rests_until_s <= now_s]
+            able = [replica for replica in able if replica is not besides] or able
             if able:
                 few = min(replica.outstanding for replica in able) + sum(each.outstanding for each in able) // _SLACK
                 idle = [replica for replica in able if replica.outstanding <= few]

@@ -174,6 +174,21 @@ def test_a_replica_that_fails_at_once_does_not_draw_the_requests_of_the_others()
     assert broken.requests < good.requests
 
 
+def test_a_request_that_a_replica_failed_goes_to_another_one():
+    with serving(fail_first(10**6, (500, {}, {}))) as broken, serving() as good:
+
+        async def work(client):
+            for _ in range(4):
+                await client.ask(ASK)
+                for replica in client._replicas.values():
+                    # Its rest is over, and it has been asked the least.
+                    replica.asked, replica.rests_until_s = (1000 if replica.endpoint.url == good.url else 0), 0.0
+
+        use(fixed(broken, good), work, attempts=2)
+    assert good.requests == 4
+    assert 3 <= broken.requests <= 4
+
+
 def test_a_replica_that_came_back_at_another_address_is_found():
     with serving() as old, serving() as new:
         source = Moving(old.url)
