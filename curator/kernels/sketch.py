@@ -52,11 +52,11 @@ from curator.kernels.vector import (
 SCHEMES = ("fast", "classic")
 MOST_HASHES = 1 << 16
 
-_HISTORY = 1 << 15
+_HISTORY, _MOST_FLAGS = 1 << 15, 8  # shingles; words of flags that are looked through for eight at a time
 
 _FAST, _CLASSIC = range(2)
 _GOLDEN, _ROW = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xD1B54A32D192ED03)
-_1, _32, _LOW_HALF = np.uint64(1), np.uint64(32), np.uint64(0xFFFFFFFF)
+_1, _6, _32, _63, _LOW_HALF = np.uint64(1), np.uint64(6), np.uint64(32), np.uint64(63), np.uint64(0xFFFFFFFF)
 _EMPTY = np.uint64(0xFFFFFFFFFFFFFFFF)
 _LARGEST = np.uint32(0xFFFFFFFF)
 
@@ -320,16 +320,17 @@ def _fill_empty_bins(
         factor, tag = mix(turn * _GOLDEN) | _1, turn << _32
         for begin in range(0, count, BLOCK):
             end, found = min(begin + BLOCK, count), int(np.int64(0))
-            if turn < num_bins:
+            if turn < num_bins and len(flags) <= _MOST_FLAGS:
                 for index in range(begin, end, 8):
                     wanted = 255 if end - index >= 8 else (1 << (end - index)) - 1
                     drawn = draw_empty_bins(source, pairs + found, index, num_bins, factor, bits, len(flags), wanted)
                     found += 8 * count_bits(drawn)
             else:
                 for index in range(begin, end):
-                    drawn = shingles[index] * factor
-                    store_u64(pairs, found, (drawn ^ (drawn >> _32)) << _32 | (turn - num_bins))
-                    found += 8
+                    word = shingles[index] * factor
+                    place = ((word >> _32) * num_bins) >> _32 if turn < num_bins else turn - num_bins
+                    store_u64(pairs, found, (word ^ (word >> _32)) << _32 | place)
+                    found += 8 * int((flags[place >> _6] >> (place & _63)) & _1)
             for offset in range(0, found, 8):
                 pair = load_u64(pairs, offset)
                 place = pair & _LOW_HALF
