@@ -86,17 +86,10 @@ def given_texts(texts: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64], sh
 
 
 @kernel
-def new_sets(
-    words: npt.NDArray[np.uint64],
-    texts: npt.NDArray[np.uint8],
-    offsets: npt.NDArray[np.int64],
-    table: npt.NDArray[np.int32],
-    codes: tuple[int, int, int, int],
-    is_text: bool,
-    seed: np.uint64,
-) -> Sets:
+def new_sets(given: Given, seed: np.uint64) -> Sets:
     """Sets of which none is made yet."""
-    count, most = len(offsets) - 1, largest_size(offsets, codes[0], is_text)
+    words, texts, offsets, table, codes, is_text = given
+    count, most = len(offsets) - 1, largest_size(given)
     room, bits = (max(_POOL_WORDS, 2 * most) if is_text else int(np.int64(1))), int(np.int64(0))
     while is_text and 1 << bits < 2 * most:
         bits += 1
@@ -119,12 +112,13 @@ def new_sets(
 
 
 @kernel
-def largest_size(offsets: npt.NDArray[np.int64], unit: int, is_text: bool) -> int:
+def largest_size(given: Given) -> int:
     """Members that the largest set may have, and some more where they are written by blocks."""
+    _, _, offsets, _, codes, is_text = given
     longest = int(np.int64(1))
     for index in range(len(offsets) - 1):
         longest = max(longest, int(offsets[index + 1] - offsets[index]))
-    return _most_shingles(longest, unit) if is_text else longest
+    return _most_shingles(longest, codes[0]) if is_text else longest
 
 
 @kernel

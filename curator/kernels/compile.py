@@ -58,7 +58,8 @@ def kernel(function: Callable[_Parameters, _Result]) -> Callable[_Parameters, _R
     """Compile a function on its first call: without the GIL, without bounds checks, kept on disk where possible.
 
     Args:
-        function: only integers, floats and contiguous arrays go in; callers pass the same types every time.
+        function: only integers, floats, contiguous arrays and tuples of them go in; callers pass the same types every
+            time.
 
     Returns:
         The numba dispatcher, which is called like the function.

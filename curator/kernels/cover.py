@@ -172,7 +172,7 @@ def _decide(
     return Cover(
         *_cover(
             sequence,  # type: ignore[arg-type]
-            *given,
+            given,
             read_only(buckets, np.int64),  # type: ignore[arg-type]
             key_positions,
             len(distinct),
@@ -187,12 +187,7 @@ def _decide(
 @kernel
 def _cover(
     order: npt.NDArray[np.int64],
-    words: npt.NDArray[np.uint64],
-    texts: npt.NDArray[np.uint8],
-    offsets: npt.NDArray[np.int64],
-    table: npt.NDArray[np.int32],
-    codes: tuple[int, int, int, int],
-    is_text: bool,
+    given: Given,
     buckets: npt.NDArray[np.int64],
     key_offsets: npt.NDArray[np.int64],
     num_buckets: int,
@@ -201,17 +196,14 @@ def _cover(
     num_protected: int,
     seed: np.uint64,
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64], npt.NDArray[np.bool_], int]:
-    count = len(order)
+    count, offsets = len(order), given[2]
     keepers, similarities = np.full(count, KEPT, np.int64), np.full(count, np.nan)
     bounded, protected = np.zeros(count, np.bool_), np.zeros(count, np.bool_)
     protected[order[:num_protected]] = True
     sequence, bounds = _by_component(order, buckets, key_offsets, num_buckets)
     members, begins, sizes = _empty_buckets(buckets, num_buckets)
     shared, candidates = np.zeros(count, np.int64), np.empty(count, np.int64)
-    sets, room = (
-        new_sets(words, texts, offsets, table, codes, is_text, seed),
-        new_room(largest_size(offsets, codes[0], is_text), seed),
-    )
+    sets, room = new_sets(given, seed), new_room(largest_size(given), seed)
     comparisons = 0
     for component in range(len(bounds) - 1):
         own = sequence[bounds[component] : bounds[component + 1]]

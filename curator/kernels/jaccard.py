@@ -119,7 +119,7 @@ def _similarities(
     for side in chosen:
         if len(side) and not 0 <= side.min() <= side.max() < count:
             raise ValueError(f"sets reach from {side.min()} to {side.max()}, but there are {count}")
-    return _pair_similarities(*given, chosen[0], chosen[1], checked_threshold(threshold), random_seed())
+    return _pair_similarities(given, chosen[0], chosen[1], checked_threshold(threshold), random_seed())
 
 
 def checked_threshold(threshold: float) -> float:
@@ -148,20 +148,14 @@ def _at_least(left: npt.NDArray[np.uint64], right: npt.NDArray[np.uint64], thres
 
 @kernel
 def _pair_similarities(
-    words: npt.NDArray[np.uint64],
-    texts: npt.NDArray[np.uint8],
-    offsets: npt.NDArray[np.int64],
-    table: npt.NDArray[np.int32],
-    codes: tuple[int, int, int, int],
-    is_text: bool,
+    given: Given,
     left: npt.NDArray[np.int64],
     right: npt.NDArray[np.int64],
     threshold: float,
     seed: np.uint64,
 ) -> npt.NDArray[np.float64]:
     similarities = np.empty(len(left), np.float64)
-    sets = new_sets(words, texts, offsets, table, codes, is_text, seed)
-    room = new_room(largest_size(offsets, codes[0], is_text), seed)
+    sets, room = new_sets(given, seed), new_room(largest_size(given), seed)
     for pair in range(len(left)):
         make_set(sets, left[pair], right[pair])
         make_set(sets, right[pair], left[pair])
