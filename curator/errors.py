@@ -88,6 +88,10 @@ class ExecutorError(CuratorError, RuntimeError):
     """The backend could not run the stages."""
 
 
+class TwoPassesError(ExecutorError):
+    """A run that was to read its input once has to read it twice: it is begun again, and nothing is lost."""
+
+
 class CommunicationError(ExecutorError):
     """A rank of a collective stage lost another one, or waited for it longer than it may."""
 

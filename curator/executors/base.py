@@ -76,6 +76,11 @@ class BaseExecutor(ABC):
     shared_path: Path | None = None
     """Where the runs of a sweep keep the work that they have in common; ``None`` shares nothing."""
 
+    @property
+    def one_pass_bytes(self) -> int:
+        """Bytes of keys that its one worker, which gets the splits in their order, may hold; 0 if it has several."""
+        return 0
+
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
         cls.config_defaults = {**BaseExecutor.config_defaults, **cls.config_defaults}

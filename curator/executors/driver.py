@@ -5,20 +5,22 @@ Only small results come here: counts and names of files. Text stays with the wor
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import os
 import platform
 import time
 from collections import Counter
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from loguru import logger
 
-from curator.errors import ConfigError, ExecutorError, TooManyBadRecordsError
+from curator.errors import ConfigError, ExecutorError, TooManyBadRecordsError, TwoPassesError
 from curator.executors.handover import Handover
-from curator.pipeline import Pipeline, Plan, Segment, Step, plan_run
+from curator.pipeline import OnePass, Pipeline, Plan, Segment, Step, plan_run
 from curator.report.progress import Progress
 from curator.report.table import render_report
 from curator.runs.accounts import Accounts
@@ -62,13 +64,19 @@ def run_pipeline(
     try:
         input_directory = (run_directory or output_path.with_name(output_path.name + ".run")) / "input"
         stages = [source.materialise(input_directory), *pipeline.stages[1:]]
-        plan = plan_run(stages, executor=executor.describe())
+        plan = plan_run(stages, executor=executor.describe(), one_pass_bytes=executor.one_pass_bytes)
         local = [split.file.path for split in plan.splits if not is_remote(split.file.path)]
         check_output(output_path, replace=replace, inputs=list(dict.fromkeys(local)))
         check_kept_folders(plan, output_path, [*(path for path in named if os.path.isdir(path)), *local])
         for line in str(plan).splitlines():
             logger.log("WARNING" if line.startswith("doubt ") else "INFO", "{}", line)
-        return _run_planned(executor, plan, scratch, durable=durable, replace=replace, show_progress=show_progress)
+        run = partial(_run_planned, durable=durable, replace=replace, show_progress=show_progress)
+        try:
+            return run(executor, plan, scratch)
+        except TwoPassesError as error:
+            logger.warning("{} The run begins again and reads the input twice.", error)
+            scratch.clear()
+            return run(executor, dataclasses.replace(plan, steps=plan.parts), scratch)
     except OSError as error:
         if not is_full(error):
             raise
@@ -92,9 +100,18 @@ def _run_planned(
         shown = show_progress if show_progress is not None or executor.show_progress else False
         with Progress(shown, interval_s=executor.progress_interval) as progress:
             for step in plan.steps:
-                results = None if shared is None else shared.take(step, scratch)
-                if results is None:
-                    results = _run_step(executor, step, handover.units(step), plan, scratch, progress)
+                if isinstance(step, OnePass):
+                    both = _run_step(executor, step, handover.units(step), plan, scratch, progress)
+                    for part, results in zip((step.first, step.second), both, strict=True):
+                        accounts.add(part, results)
+                        _check_quarantine(plan, accounts, results)
+                        accounts.decided(results)
+                        handover.finish(part, results)
+                    continue
+                taken = None if shared is None else shared.take(step, scratch)
+                if taken is None:
+                    (taken,) = _run_step(executor, step, handover.units(step), plan, scratch, progress)
+                results = taken
                 accounts.add(step, results)
                 if shared is not None:
                     shared.give(step, results)
@@ -179,20 +196,19 @@ def _check_quarantine(plan: Plan, accounts: Accounts, results: Sequence[ResultTa
 
 def _run_step(
     executor: BaseExecutor, step: Step, units: list[list[Task]], plan: Plan, scratch: Scratch, progress: Progress
-) -> list[ResultTask]:
-    results: list[ResultTask | None] = [None] * len(units)
-    total = plan.bytes_of(step) if isinstance(step, Segment) else 0
+) -> list[list[ResultTask]]:
+    """The results of each part of a step: two if it joins two passes, and one otherwise."""
+    parts = (step.first, step.second) if isinstance(step, OnePass) else (step,)
+    results: list[dict[int, ResultTask]] = [{} for _ in parts]
+    total = plan.bytes_of(step)
     with progress.step(step.name, total_bytes=total, num_units=len(units)) as shown:
         for unit, tasks in executor.run_step(step, units, scratch.attempts, shown.add_bytes):
-            (result,) = tasks
-            assert isinstance(result, ResultTask)
-            results[unit] = scratch.commit(step.ordinal, units[unit][0].task_id, result)
+            for part, made, result in zip(parts, results, tasks, strict=True):
+                assert isinstance(result, ResultTask)
+                made[unit] = scratch.commit(part.ordinal, units[unit][0].task_id, result)
             split = getattr(units[unit][0], "split", None)
             shown.unit_done(0 if split is None else split.size_bytes)
             check_stop()
-    missing = [number for number, result in enumerate(results) if result is None]
-    if missing:
-        raise ExecutorError(
-            f"{step.name}: {len(missing):,} of {len(units):,} units never came back. Nothing is published."
-        )
-    return [result for result in results if result is not None]
+    if missing := len(units) - len(results[0]):
+        raise ExecutorError(f"{step.name}: {missing:,} of {len(units):,} units never came back. Nothing is published.")
+    return [[made[unit] for unit in sorted(made)] for made in results]

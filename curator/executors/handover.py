@@ -12,7 +12,7 @@ from pathlib import Path
 
 from loguru import logger
 
-from curator.pipeline import Barrier, Plan, Segment, Step
+from curator.pipeline import Barrier, OnePass, Plan, Segment, Step
 from curator.runs.scratch import Scratch
 from curator.stages.barrier.keys import keys_kind, plan_partitions, write_keys_index
 from curator.stages.barrier.known_keys import write_known_keys
@@ -50,6 +50,8 @@ class Handover:
         if isinstance(step, Segment) and step.earlier:
             known = self._known_keys(step)
             return [[SplitTask(task_id=str(split.ordinal), split=split, known_keys=known)] for split in step.earlier]
+        if isinstance(step, OnePass):
+            return [[SplitTask(task_id=str(split.ordinal), split=split)] for split in self.plan.splits]
         if isinstance(step, Segment):
             return [[self._split_task(step, ordinal)] for ordinal in range(len(self.plan.splits))]
         assert isinstance(step, Barrier)

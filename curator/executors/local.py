@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any, ClassVar
 
-from curator.errors import ExecutorError
+from curator.errors import ConfigError, ExecutorError
 from curator.executors.base import BaseExecutor, OnBytes, Unit, cut_units
 from curator.executors.collective.shares import run_collective_locally
 from curator.executors.worker import StepWorker
@@ -21,12 +21,31 @@ from curator.tasks import FailedTask, Task
 class LocalExecutor(BaseExecutor):
     """Runs one unit after the other in this process.
 
+    Args:
+        config: ``runtime_env``; ``one_pass_bytes``: bytes of keys that may be held to decide who stays as documents
+            pass, so that the input is read once. Where keys are more, or 0 is given, it is read again behind a barrier.
+        ignore_head_node: makes no difference here.
+
+    Raises:
+        ConfigError: a key that is not known, or a value that is not allowed.
+
     Example:
         >>> LocalExecutor()
         LocalExecutor(local: one worker in this process)
     """
 
-    config_defaults: ClassVar[dict[str, Any]] = {"runtime_env": None}
+    config_defaults: ClassVar[dict[str, Any]] = {"runtime_env": None, "one_pass_bytes": 1 << 30}
+
+    def __init__(self, config: Mapping[str, Any] | None = None, ignore_head_node: bool = False) -> None:
+        super().__init__(config, ignore_head_node)
+        most = self.config["one_pass_bytes"]
+        if isinstance(most, bool) or not isinstance(most, int) or most < 0:
+            raise ConfigError(f"executor.one_pass_bytes={most!r}: must be a whole number of at least 0.")
+
+    @property
+    def one_pass_bytes(self) -> int:
+        """As configured; 0 where runs share the making of keys, which would then not be a step of its own."""
+        return int(self.config["one_pass_bytes"]) if self.shared_path is None else 0
 
     def describe(self) -> str:
         """The executor in a few words."""

@@ -16,11 +16,13 @@ from curator.errors import CuratorError, StageError
 from curator.executors.adapter import BaseStageAdapter
 from curator.executors.guard import GuardedStageAdapter, RecordBudget
 from curator.executors.isolation import clear_attempt
+from curator.executors.one_pass import OnePassWorker, used_by
 from curator.executors.reading import SplitReading
 from curator.executors.shuffle import run_round, run_shuffled
-from curator.pipeline import Barrier, Segment, Step
+from curator.pipeline import Barrier, OnePass, Segment, Step
 from curator.runs.recorder import Recorder
 from curator.runs.scratch import new_attempt
+from curator.stages.barrier.deciders import warm_deciders
 from curator.stages.barrier.keys import KeysWriter, keys_kind
 from curator.stages.barrier.known_keys import KnownKeys
 from curator.stages.barrier.rounds import ONLY_IDS
@@ -43,24 +45,34 @@ class StepWorker:
         self._adapters = [self._adapter(stage) for stage in step.all_stages]
         self._on_bytes: Callable[[int], None] | None = None
         self._known_keys: KnownKeys | None = None
+        self._one_pass: OnePassWorker | None = None
 
     def _adapter(self, stage: ProcessingStage) -> BaseStageAdapter:
-        reads = isinstance(self.step, Segment) and isinstance(self.step.all_stages[0], SourceStage)
+        reads = isinstance(self.step, Segment | OnePass) and isinstance(self.step.all_stages[0], SourceStage)
         return BaseStageAdapter(stage) if not reads or isinstance(stage, SourceStage) else GuardedStageAdapter(stage)
 
     def setup_on_node(self, node_info: NodeInfo) -> None:
         """Prepare this node for all stages, in order."""
         for adapter in self._adapters:
             adapter.setup_on_node(node_info)
+        if isinstance(self.step, OnePass):
+            warm_deciders()
 
     def setup(self, worker_metadata: WorkerMetadata | None = None) -> None:
-        """Set all stages up, in order."""
+        """Set all stages up, in order, and load what no unit should have to wait for."""
+        pa.array([0])  # Arrow looks for pandas once, which takes a fifth of a second where there is one.
         for adapter in self._adapters:
             adapter.setup(worker_metadata)
+        if isinstance(self.step, OnePass):
+            warm_deciders()
+            assert self._attempts is not None
+            self._one_pass = OnePassWorker(self.step, self._adapters, _flow, self._attempts)
 
     def teardown(self) -> None:
         """Tear all stages down, the last first, whatever one of them raises."""
         failure: Exception | None = None
+        if self._one_pass is not None:
+            self._one_pass.close()
         for adapter in reversed(self._adapters):
             try:
                 adapter.teardown()
@@ -98,10 +110,13 @@ class StepWorker:
         try:
             if isinstance(step, Barrier):
                 with self._adapters[0].timed():
-                    result = run_round(step, unit, task, directory)
+                    results = [run_round(step, unit, task, directory)]
+            elif self._one_pass is not None:
+                assert isinstance(task, SplitTask)
+                results = self._one_pass.run(unit, task, directory, on_bytes)
             else:
                 assert isinstance(step, Segment)
-                result = self._run_split(step, task, unit, directory)
+                results = [self._run_split(step, task, unit, directory)]
         except CuratorError:
             shutil.rmtree(directory, ignore_errors=True)
             raise
@@ -119,10 +134,12 @@ class StepWorker:
         except BaseException:
             shutil.rmtree(directory, ignore_errors=True)
             raise
-        result.task_id = child_ids([task.task_id], 1)[0]
+        for result, name in zip(results, child_ids([task.task_id], len(results)), strict=True):
+            result.task_id = name
+        seconds = results[-1].seconds
         for adapter in self._adapters:
-            result.seconds[adapter.stage.name] = result.seconds.get(adapter.stage.name, 0.0) + adapter.seconds
-        return [result]
+            seconds[adapter.stage.name] = seconds.get(adapter.stage.name, 0.0) + adapter.seconds
+        return list(results)
 
     def _run_split(self, segment: Segment, task: Task, unit: int, directory: Path) -> ResultTask:
         assert isinstance(task, SplitTask)
@@ -191,7 +208,7 @@ class StepWorker:
         files, counts = recorder.close()
         result.files.update(files)
         result.counts = {**counts, "part": result.counts} if result.counts else counts
-        if usage := {each.stage.name: used for each in self._adapters if (used := each.stage.usage())}:
+        if usage := used_by(self._adapters):
             result.counts["usage"] = usage
         for number, kept_file in kept_files.items():
             result.files[f"kept-{number}"] = f"kept-{number}.arrow"

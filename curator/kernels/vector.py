@@ -165,6 +165,16 @@ def _address_of(typing_context, array):  # type: ignore[no-untyped-def]  # noqa:
 address_of: Instruction = intrinsic(_address_of)
 
 
+@instruction(types.int64, types.int64, types.int64)
+def prefetch(builder: ir.IRBuilder, base: ir.Value, offset: ir.Value) -> ir.Value:
+    """Ask for the line of an address that will be written soon; 0."""
+    place = _pointer(builder, base, offset, ir.IntType(8))
+    kind = ir.FunctionType(ir.VoidType(), [place.type, *[ir.IntType(32)] * 3])
+    asked = builder.module.declare_intrinsic("llvm.prefetch", (place.type,), kind)
+    builder.call(asked, [place, *(ir.Constant(ir.IntType(32), number) for number in (1, 3, 1))])  # to write, keep, data
+    return ir.Constant(WORD, 0)
+
+
 @instruction(types.int64, types.int64, types.int64, types.int64)
 def equal_mask(builder: ir.IRBuilder, base: ir.Value, offset: ir.Value, byte: ir.Value) -> ir.Value:
     """Which bytes of a block equal ``byte``."""

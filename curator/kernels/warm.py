@@ -30,6 +30,7 @@ def warm() -> None:
     warm_partitioning()
     warm_sketching()
     warm_comparing()
+    warm_deciding()
 
 
 def warm_reading() -> None:
@@ -101,3 +102,17 @@ def warm_comparing() -> None:
     at_least(hashes, hashes, 1.0)
     pair_similarities(hashes, offsets, first, first)
     cover(first, hashes, offsets, hashes, offsets, 1.0)
+
+
+def warm_deciding() -> None:
+    """Compile what decides about documents as they pass."""
+    from curator.kernels.kept_keys import KeptKeys
+    from curator.kernels.shared_keys import SharedKeys
+
+    table, none, words = KeptKeys(), np.zeros(0, np.bool_), np.zeros((0, 1), np.uint64)
+    table.decide_pairs(words[:, 0], words[:, 0], none)
+    table.decide_words(words, none)
+    table.make_room(1 << 13)
+    shared = SharedKeys()
+    shared.find(words, none)
+    shared.add(words, np.zeros(0, np.int64))

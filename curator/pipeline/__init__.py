@@ -2,6 +2,17 @@
 
 from curator.pipeline.pipeline import Pipeline
 from curator.pipeline.plan import Plan, plan_run
-from curator.pipeline.segments import Barrier, Collective, Segment, Step, build_steps, chains
+from curator.pipeline.segments import Barrier, Collective, OnePass, Segment, Step, build_steps, chains
 
-__all__ = ["Barrier", "Collective", "Pipeline", "Plan", "Segment", "Step", "build_steps", "chains", "plan_run"]
+__all__ = [
+    "Barrier",
+    "Collective",
+    "OnePass",
+    "Pipeline",
+    "Plan",
+    "Segment",
+    "Step",
+    "build_steps",
+    "chains",
+    "plan_run",
+]

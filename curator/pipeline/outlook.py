@@ -13,7 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from curator.pipeline.segments import Collective, Segment, Step
+from curator.pipeline.plan import DOCUMENT_BYTES, count_documents
+from curator.pipeline.segments import Barrier, Collective, OnePass, Segment, Step
+from curator.stages.barrier.deciders import InOrder
 from curator.stages.resources import Resources
 from curator.tasks import Split
 
@@ -22,9 +24,6 @@ BASE_BYTES = 400 << 20
 
 KEY_BYTES = 64
 """Scratch space of one document: its key, its row and its removal."""
-
-DOCUMENT_BYTES = 1_500
-"""Assumed size of a document where nobody has counted; compressed text is taken four times."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,13 +102,16 @@ def look_out(
     shared = "num_workers" in config
     is_here = config.get("address") is None
     machine = this_machine(output_path) if is_here else None
-    documents = sum(_documents(split) for split in splits)
+    documents = count_documents(splits)
     environment = tuple(sorted({*_names(config.get("runtime_env")), *variables}))
     problems: list[str] = []
     looked = []
     for step in steps:
         memory = _memory_bytes(step, splits, documents)
-        units = len(step.earlier or splits) if isinstance(step, Segment) else _partitions(step, documents)
+        if isinstance(step, Barrier | Collective):
+            units = _partitions(step, documents)
+        else:
+            units = len((step.earlier if isinstance(step, Segment) else ()) or splits)
         workers: int | None = 1
         if shared:
             workers = _workers(step, units, config, machine)
@@ -118,6 +120,8 @@ def look_out(
         own = tuple(dict.fromkeys((*environment, *(n for s in step.all_stages for n in _names(s.runtime_env)))))
         looked.append(StepOutlook(step.name, units, workers, step.resources, memory, own))
     scratch = sum(split.size_bytes for split in splits) + documents * KEY_BYTES * len(steps)
+    if any(takes.holds_texts for step in steps for takes in _in_order(step, splits)):
+        scratch += documents * DOCUMENT_BYTES
     if machine is not None and machine.free_bytes is not None and machine.free_bytes < scratch // 2:
         problems.append(
             f"output_path: about {scratch:,} bytes are needed at {output_path!r}, and {machine.free_bytes:,} are free."
@@ -143,23 +147,23 @@ def this_machine(output_path: str) -> Machine:
     return Machine(len(os.sched_getaffinity(0)), gpus, memory, free)
 
 
-def _documents(split: Split) -> int:
-    file = split.file
-    if file.num_rows is not None:
-        return file.num_rows * split.size_bytes // max(1, file.size_bytes)
-    return split.size_bytes * (1 if file.compression == "none" else 4) // DOCUMENT_BYTES + 1
-
-
 def _memory_bytes(step: Step, splits: Sequence[Split], documents: int) -> int:
     asked = round(step.resources.memory_gb * 1e9)
-    if isinstance(step, Segment):
+    if isinstance(step, Segment | OnePass):
         # JSON lines stream; of Parquet, the row groups of a split are held while they are read.
         held = max((split.size_bytes * 3 for split in splits if split.file.format == "parquet"), default=64 << 20)
+        held += documents * sum(takes.document_bytes for takes in _in_order(step, splits))
     elif isinstance(step, Collective):
         held = 0
     else:
         held = 4 * min(step.shuffle.partition_bytes, documents * KEY_BYTES)
     return max(asked, BASE_BYTES + held)
+
+
+def _in_order(step: Step, splits: Sequence[Split]) -> list[InOrder]:
+    """What deciders of a step take."""
+    shuffles = step.shuffles if isinstance(step, OnePass) else ()
+    return [takes for shuffle in shuffles if (takes := shuffle.in_order(splits)) is not None]
 
 
 def _partitions(step: Step, documents: int) -> int:

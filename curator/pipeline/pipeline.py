@@ -15,6 +15,9 @@ Result_co = TypeVar("Result_co", covariant=True)
 
 
 class _Executor(Protocol[Result_co]):
+    @property
+    def one_pass_bytes(self) -> int: ...
+
     def describe(self) -> str: ...
 
     def run(self, pipeline: Pipeline, *, run_directory: Path | None, show_progress: bool | None) -> Result_co: ...
@@ -53,7 +56,9 @@ class Pipeline:
         Raises:
             ConfigError: the run could not start.
         """
-        return plan_run(self.stages, executor="" if executor is None else executor.describe())
+        if executor is None:
+            return plan_run(self.stages)
+        return plan_run(self.stages, executor=executor.describe(), one_pass_bytes=executor.one_pass_bytes)
 
     def run(
         self,

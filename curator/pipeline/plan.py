@@ -10,7 +10,8 @@ from typing import Any
 
 from curator.errors import ConfigError
 from curator.pipeline.columns import source_columns
-from curator.pipeline.segments import Segment, Step, build_steps
+from curator.pipeline.one_pass import join_passes, separate_passes
+from curator.pipeline.segments import OnePass, Segment, Step, build_steps
 from curator.stages.base import ProcessingStage, ShuffleStage, SinkStage, SourceStage, SplitPlan
 from curator.stages.io.inputs import EMBEDDED
 from curator.stages.io.splits import number_splits
@@ -19,6 +20,9 @@ from curator.tasks import InputFile, Split
 EMBEDDED_FILES = 4
 EMBEDDED_BYTES = 4_000_000
 """About what the embedded documents of a Python installation are together."""
+
+DOCUMENT_BYTES = 1_500
+"""Assumed size of a document where nobody has counted; compressed text is taken four times."""
 
 FORMAT_VERSION = 1
 """Version of everything that a run leaves on disk."""
@@ -60,11 +64,18 @@ class Plan:
     @property
     def read_bytes(self) -> int:
         """Bytes of storage that all passes over the input read."""
-        segments = [step for step in self.steps if isinstance(step, Segment) and _reads(step)]
-        return sum(self.bytes_of(segment) for segment in segments)
+        reading = [step for step in self.steps if isinstance(step, OnePass) or _reads(step)]
+        return sum(map(self.bytes_of, reading))
 
-    def bytes_of(self, segment: Segment) -> int:
+    @property
+    def parts(self) -> list[Step]:
+        """The steps, with the two passes of one that joins them as steps of their own."""
+        return separate_passes(self.steps)
+
+    def bytes_of(self, segment: Step) -> int:
         """Bytes of storage that a segment reads: of the input, unless it reads corpora or signatures instead."""
+        if not isinstance(segment, Segment):
+            return self.total_bytes if isinstance(segment, OnePass) else 0
         read_instead = getattr(segment.stages[0], "read_instead", None)
         if read_instead is not None and (count := read_instead(segment.earlier)) is not None:
             return int(count)
@@ -98,7 +109,8 @@ class Plan:
         if self.executor:
             lines.append(f"executor  {self.executor}")
         for number, step in enumerate(self.steps, start=1):
-            lines.append(f"step {number}    {step.name}; a worker takes {step.resources.cpus:g} CPU")
+            joined = " in one pass" if isinstance(step, OnePass) else ""
+            lines.append(f"step {number}    {step.name}{joined}; a worker takes {step.resources.cpus:g} CPU")
         lines.append(f"reads     {about}{size(self.read_bytes)} in all passes")
         lines.append(f"output    {self.output_path}")
         lines += [f"note      {note}" for note in self.notes]
@@ -106,8 +118,14 @@ class Plan:
         return "\n".join(lines)
 
 
-def plan_run(stages: Sequence[ProcessingStage], *, executor: str = "") -> Plan:
+def plan_run(stages: Sequence[ProcessingStage], *, executor: str = "", one_pass_bytes: int = 0) -> Plan:
     """Plan a run over its input; reads metadata only.
+
+    Args:
+        stages: the stages of the pipeline.
+        executor: the executor in words.
+        one_pass_bytes: bytes of keys that a single worker, which gets the splits in order, may hold to read the input
+            once; 0 if there is no such worker.
 
     Raises:
         ConfigError: a pipeline that does not begin with a source and end with a sink, or an input that is not there.
@@ -125,7 +143,7 @@ def plan_run(stages: Sequence[ProcessingStage], *, executor: str = "") -> Plan:
     is_estimated = getattr(source, "input_path", None) == [EMBEDDED]
     plan = _expected_splits() if is_estimated else source.plan_splits()
     resolved = _resolve(stages, plan.splits)
-    steps = build_steps(resolved)
+    steps = join_passes(build_steps(resolved), plan.splits, count_documents(plan.splits), one_pass_bytes)
     asked = source_columns(stages[1:])
     doubts = [] if is_estimated else source.doubts(plan.splits, asked)
     for position, stage in enumerate(stages[1:], start=1):
@@ -182,8 +200,20 @@ def size(count: float) -> str:
     return f"{count:.1f} TB"
 
 
-def _reads(step: Segment) -> bool:
-    return bool(step.stages) and isinstance(step.stages[0], SourceStage)
+def count_documents(splits: Sequence[Split]) -> int:
+    """About how many records some splits have: counted by Parquet footers, assumed elsewhere."""
+    return sum(map(_count_documents, splits))
+
+
+def _count_documents(split: Split) -> int:
+    file = split.file
+    if file.num_rows is not None:
+        return file.num_rows * split.size_bytes // max(1, file.size_bytes)
+    return split.size_bytes * (1 if file.compression == "none" else 4) // DOCUMENT_BYTES + 1
+
+
+def _reads(step: Step) -> bool:
+    return isinstance(step, Segment) and bool(step.stages) and isinstance(step.stages[0], SourceStage)
 
 
 def _expected_splits() -> SplitPlan:

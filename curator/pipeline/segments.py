@@ -14,6 +14,9 @@ made a table also writes its rows, dealt into buckets, to a file of the attempt 
 with a partition reads it (*extract*). So a chain that ends in an insert yields one small ``ResultTask`` a unit, a chain
 that begins with an extract takes one ``ExtractTask`` a unit, and both are run like all others, by
 ``StepWorker.run(unit, tasks)``; rows never pass the driver.
+
+Where one worker gets all splits in their order, and the first of equal documents stays, there is nothing to wait for:
+the two segments and the barriers between them are then one step (see ``pipeline/one_pass.py``).
 """
 
 from __future__ import annotations
@@ -171,7 +174,56 @@ class Collective:
         return self.stage.resources
 
 
-Step = Segment | Barrier | Collective
+@dataclass(frozen=True, slots=True)
+class OnePass:
+    """Two segments and the barriers between them, run as one: who stays is decided as the documents pass.
+
+    It takes one worker that gets the splits in their order, and stages that keep the first of equal documents. What
+    it leaves is what the two segments would have left, file by file.
+
+    Args:
+        ordinal: position among the steps.
+        source: reads what both segments need.
+        first: the segment before the barriers.
+        barriers: what is decided on the way; their rounds are not run.
+        second: the segment behind them, which ends in a sink.
+        num_splits: splits that there are.
+        most_bytes: bytes that the deciders may hold; beyond them, the barriers are needed after all.
+    """
+
+    ordinal: int
+    source: SourceStage
+    first: Segment
+    barriers: tuple[Barrier, ...]
+    second: Segment
+    num_splits: int
+    most_bytes: int
+
+    @property
+    def all_stages(self) -> tuple[ProcessingStage, ...]:
+        """Every stage that the worker holds."""
+        return (self.source, *self.first.all_stages[1:], *self.second.all_stages[1:])
+
+    @property
+    def shuffles(self) -> tuple[ShuffleStage, ...]:
+        """The stages that decide."""
+        return self.first.shuffles
+
+    @property
+    def name(self) -> str:
+        """The stages' names, as they are run."""
+        return " · ".join(stage.name for stage in self.all_stages)
+
+    @property
+    def resources(self) -> Resources:
+        """What the worker needs."""
+        needed = self.source.resources
+        for stage in self.all_stages[1:]:
+            needed = needed.fused(stage.resources)
+        return needed
+
+
+Step = Segment | Barrier | Collective | OnePass
 
 
 def build_steps(stages: Sequence[ProcessingStage], *, fuse: bool = True) -> list[Step]:

@@ -111,6 +111,13 @@ class Accounts:
             if isinstance(step, Barrier):
                 self.stages[step.shuffle.name].note(step.work.summary(results))
 
+    def decided(self, results: Sequence[ResultTask]) -> None:
+        """Take note of what was decided where no barrier was needed for that."""
+        for result in results:
+            self._decided += result.counts.get("decided", 0)
+            for name, found in result.counts.get("summaries", {}).items():
+                self.stages[name].note(found)
+
     def _add_segment(self, segment: Segment, results: Sequence[ResultTask]) -> None:
         first_pass, before = self._alive is None, self._alive
         shuffled = self._shuffled_before(segment)
@@ -177,7 +184,7 @@ class Accounts:
     def _shuffled_before(self, segment: Segment) -> set[str]:
         """The stages whose barriers lie between a segment and the one before it."""
         names: set[str] = set()
-        for step in self._plan.steps[: segment.ordinal]:
+        for step in self._plan.parts[: segment.ordinal]:
             names = set() if isinstance(step, Segment) else {*names, step.all_stages[0].name}
         return names
 

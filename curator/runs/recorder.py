@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -60,6 +61,10 @@ class Recorder:
             self._quarantined.append(entry)
         if self._rows is not None:
             self._rows.add(batch)
+
+    def add_removed(self, removed: Sequence[Removed]) -> None:
+        """Take note of documents that went without their batch saying so."""
+        self._removed += removed
 
     def close(self) -> tuple[dict[str, str], dict[str, Any]]:
         """Write what there is to write.

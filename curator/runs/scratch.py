@@ -62,6 +62,14 @@ class Scratch:
         self._lock = lock
         os.ftruncate(lock, 0)
         os.write(lock, str(os.getpid()).encode())
+        self.clear()
+
+    def clear(self) -> None:
+        """Remove all attempts and commits.
+
+        Raises:
+            StorageError: they cannot be removed.
+        """
         try:
             for entry in self.path.iterdir():
                 if entry.name != "lock":

@@ -21,6 +21,7 @@ from curator.stages.resources import Resources
 from curator.tasks import DocumentBatch, ResultTask, Split, SplitTask, Task
 
 if TYPE_CHECKING:
+    from curator.stages.barrier.deciders import Decider, InOrder
     from curator.stages.barrier.rounds import BarrierRound
 
 
@@ -243,6 +244,22 @@ class ShuffleStage(ProcessingStage):
     def earlier_inputs(self) -> tuple[str, ...]:
         """Columns of those documents that this stage reads."""
         return self.inputs()
+
+    def in_order(self, splits: Sequence[Split]) -> InOrder | None:
+        """What its ``decider`` takes; ``None`` if only the barrier can decide, or does it better.
+
+        Args:
+            splits: the splits of the run.
+        """
+        return None
+
+    def decider(self) -> Decider:
+        """Decides about the documents as they pass in input order, with the result that the rounds would have.
+
+        Raises:
+            NotImplementedError: only the barrier can decide.
+        """
+        raise NotImplementedError(f"{self.name}: only its barrier can decide")
 
     @property
     def files_to_keep(self) -> FilesToKeep | None:

@@ -212,7 +212,8 @@ class DocumentBatch(Task):
             rows=self.rows[keep],
             columns=self.columns.filter(pa.array(keep)),
             lines=None if self.lines is None else self.lines.take(keep),
-            table=None if self.table is None else self.table.filter(pa.array(keep)),
+            # In one piece, so that what is written does not tell how many steps it took to select it.
+            table=None if self.table is None else self.table.take(pa.array(np.flatnonzero(keep))),
         )
 
     def copy(self) -> DocumentBatch:

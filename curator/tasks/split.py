@@ -76,6 +76,11 @@ class Split:
         """
         return f"part-{self.ordinal:05d}"
 
+    @property
+    def is_decoded_whole(self) -> bool:
+        """Whether reading a few of its documents costs about as much as reading all of it."""
+        return self.file.format == "parquet" or self.file.compression != "none"
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values for a manifest."""
         return asdict(self)

@@ -25,7 +25,7 @@ def apart(stage):
 def run(folder, name, stages, split_bytes):
     source = Read(f"{folder}/in.jsonl", split_bytes=split_bytes)
     pipeline = Pipeline([source, *stages, Write(Path(folder, name), durability="fast")])
-    result = pipeline.run(LocalExecutor())
+    result = pipeline.run(LocalExecutor({"one_pass_bytes": 0}))
     assert verify_output(Path(folder, name)).problems == []
     parts = {path.name: path.read_bytes() for path in sorted(Path(folder, name).glob("part-*"))}
     ledger = sorted(result.ledger().to_pylist(), key=lambda row: row["document_id"])
@@ -95,7 +95,7 @@ def test_every_input_format_is_read_once_for_both_keys(tmp_path, kind, monkeypat
     process = Read.process
     monkeypatch.setattr(Read, "process", lambda self, task: reads.append(task.selection) or process(self, task))
     stages = [Read(str(tmp_path / "in")), ExactDeduplication(), FuzzyDeduplication(), Write(tmp_path / "out")]
-    result = Pipeline(stages).run(LocalExecutor())
+    result = Pipeline(stages).run(LocalExecutor({"one_pass_bytes": 0}))
     assert reads[0] is None
     assert None not in reads[1:]
     assert result.counts["removed"] == 160

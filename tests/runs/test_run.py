@@ -38,9 +38,11 @@ def corpus(tmp_path):
     return folder
 
 
-def run(corpus, output, *stages, **options):
+def run(corpus, output, *stages, one_pass_bytes=1 << 30, **options):
     read = Read(str(corpus), **{key: options.pop(key) for key in ("max_quarantined",) if key in options})
-    return Pipeline([read, *stages, ExactDeduplication(), Write(output, **options)]).run(LocalExecutor())
+    return Pipeline([read, *stages, ExactDeduplication(), Write(output, **options)]).run(
+        LocalExecutor({"one_pass_bytes": one_pass_bytes})
+    )
 
 
 def test_an_output_that_is_there_is_refused_before_anything_is_read(corpus, tmp_path):
@@ -69,7 +71,7 @@ def test_a_full_disk_is_a_storage_error_that_names_the_place_whoever_meets_it(co
         opened = pa.OSFile
         monkeypatch.setattr(pa, "OSFile", lambda path, mode: opened("/dev/full", mode))
     with pytest.raises(StorageError, match=r"out\._curator.*: No space left on device; [\d,]+ bytes are free there"):
-        run(corpus, tmp_path / "out")
+        run(corpus, tmp_path / "out", one_pass_bytes=0)
     assert [path.name for path in tmp_path.iterdir()] == ["in"]
 
 

@@ -18,6 +18,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from curator.stages.io.text_buffers import single
+
 Deal = Callable[[pa.Table], tuple[pa.Table, npt.NDArray[np.uint16]]]
 
 _WORD_BITS = (8, 16, 32, 64)
@@ -210,7 +212,7 @@ def _moved(parts: list[pa.Table], places: npt.NDArray[np.uint32]) -> list[pa.Arr
     order: pa.Array | None = None
     columns = []
     for number in range(parts[0].num_columns):
-        arrays = [_single(part.column(number)) for part in parts]
+        arrays = [single(part.column(number)) for part in parts]
         if all(map(_are_words, arrays)):
             columns.append(_moved_words(arrays, places))
             continue
@@ -245,9 +247,3 @@ def _moved_words(arrays: list[pa.Array], places: npt.NDArray[np.uint32]) -> pa.A
         move_rows(words, places[begin : begin + len(words)], moved)
         begin += len(words)
     return pa.Array.from_buffers(kind, len(moved), [None, pa.py_buffer(moved)])
-
-
-def _single(column: pa.ChunkedArray) -> pa.Array:
-    if column.num_chunks == 1:
-        return column.chunk(0)
-    return pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], column.type)

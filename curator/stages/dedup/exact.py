@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from curator.errors import ConfigError
+from curator.stages.barrier.deciders import Decider, InOrder
 from curator.stages.base import (
     REMOVALS,
     NodeInfo,
@@ -25,7 +26,9 @@ from curator.stages.base import (
     WorkerMetadata,
 )
 from curator.stages.dedup.earlier import EarlierCorpus, are_earlier, is_earlier, listed, name_documents
+from curator.stages.dedup.in_order import ExactDecider, exact_in_order
 from curator.stages.dedup.normalise import CASES, UNICODE_FORMS, WHITE_SPACES, Normalisation
+from curator.stages.io.text_buffers import single
 from curator.tasks import DocumentBatch, Split, document_ids
 
 EMPTY_TEXTS = ("keep", "match", "remove")
@@ -133,6 +136,14 @@ class ExactDeduplication(ShuffleStage):
         """The text, and the id for the ledger."""
         return ("text", "id")
 
+    def in_order(self, splits: Sequence[Split]) -> InOrder | None:
+        """What it takes to decide about documents as they pass."""
+        return exact_in_order(self)
+
+    def decider(self) -> Decider:
+        """Keeps the first of equal texts as they pass."""
+        return ExactDecider(self)
+
     def setup_on_node(self, node_info: NodeInfo, worker_metadata: WorkerMetadata) -> None:
         """Compile the kernels once."""
         self._warm()
@@ -152,7 +163,7 @@ class ExactDeduplication(ShuffleStage):
         """Add the key columns; with ``empty_text: remove``, take empty texts out."""
         from curator.kernels.xxh3 import hash_texts
 
-        text = _single(task.columns["text"])
+        text = single(task.columns["text"])
         offsets, data = Normalisation(self.case, self.white_space, self.unicode).apply(text)
         high, low = hash_texts(data, offsets)
         compared = text.is_valid().to_numpy(zero_copy_only=False)
@@ -181,7 +192,7 @@ class ExactDeduplication(ShuffleStage):
         if self.keep == "longest":
             lengths = pc.fill_null(pc.utf8_length(text), 0)
             return np.asarray(lengths, np.float64)
-        return np.minimum(numbers(_single(batch.columns[self.keep[4:]])), np.finfo(np.float64).max)
+        return np.minimum(numbers(single(batch.columns[self.keep[4:]])), np.finfo(np.float64).max)
 
     def keys(self, batch: DocumentBatch) -> pa.Table:
         """Key, document, user's id and order of the documents that are compared."""
@@ -263,9 +274,3 @@ def numbers(column: pa.Array) -> npt.NDArray[np.float64]:
 
 def _numpy(column: pa.ChunkedArray) -> npt.NDArray[Any]:
     return np.ascontiguousarray(column.to_numpy())
-
-
-def _single(column: pa.ChunkedArray) -> pa.Array:
-    if column.num_chunks == 1:
-        return column.chunk(0)
-    return pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], column.type)

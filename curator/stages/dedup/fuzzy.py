@@ -12,11 +12,11 @@ from collections.abc import Sequence
 from typing import Any, Self
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from curator.errors import ConfigError
+from curator.stages.barrier.deciders import Decider, InOrder
 from curator.stages.barrier.rounds import BarrierRound
 from curator.stages.base import (
     FilesToKeep,
@@ -27,11 +27,14 @@ from curator.stages.base import (
     SourceStage,
     WorkerMetadata,
 )
+from curator.stages.dedup.band_words import pack_words, scope_words, unpack_words
 from curator.stages.dedup.candidates import BucketsRound, ComponentsRound
+from curator.stages.dedup.cover_in_order import CoverDecider
 from curator.stages.dedup.earlier import EarlierCorpus, listed
 from curator.stages.dedup.fuzzy_options import check_options
 from curator.stages.dedup.gathering import GatherRound
-from curator.stages.dedup.keeper import policy_column, single
+from curator.stages.dedup.in_order import BucketDecider, fuzzy_in_order
+from curator.stages.dedup.keeper import policy_column
 from curator.stages.dedup.lsh_parameters import MAX_HASHES, LshParameters, choose_bands
 from curator.stages.dedup.normalise import Normalisation
 from curator.stages.dedup.signature_files import (
@@ -43,7 +46,7 @@ from curator.stages.dedup.signature_files import (
 )
 from curator.stages.dedup.signature_reuse import KeepSignatures, made_with, notes_on_signatures, resolve_signatures
 from curator.stages.dedup.verification import VerifyRound
-from curator.stages.io.text_buffers import TextBuffers
+from curator.stages.io.text_buffers import TextBuffers, single
 from curator.tasks import DocumentBatch, Split, document_ids
 
 _DOCUMENTS = 1 << 15
@@ -309,6 +312,14 @@ class FuzzyDeduplication(ShuffleStage):
             confirmed[self.verify],
         ]
 
+    def in_order(self, splits: Sequence[Split]) -> InOrder | None:
+        """What it takes to decide about documents as they pass."""
+        return fuzzy_in_order(self, splits)
+
+    def decider(self) -> Decider:
+        """Keeps the first of those that share a bucket, as they pass."""
+        return BucketDecider(self) if self.verify == "none" else CoverDecider(self)
+
     def setup_on_node(self, node_info: NodeInfo, worker_metadata: WorkerMetadata) -> None:
         """Compile the kernels once."""
         self._warm()
@@ -357,8 +368,8 @@ class FuzzyDeduplication(ShuffleStage):
                 data, offsets, self.signature_length, shingling=self.shingling, scheme=self.scheme
             )
             compared = counts > 0
-        keys = np.ascontiguousarray(band_keys(signatures, self.bands, self.rows, self._scopes(task)).T)
-        packed = pa.Array.from_buffers(pa.binary(8 * self.bands), len(compared), [None, pa.py_buffer(keys)])
+        scopes = None if self.scope is None else scope_words(single(columns[self.scope]))
+        packed = pack_words(np.ascontiguousarray(band_keys(signatures, self.bands, self.rows, scopes).T))
         if self.keep_signatures is not None and SIGNATURE not in columns.column_names:
             columns = columns.append_column(SIGNATURE, signature_column(signatures, compared))
             characters = pc.fill_null(pc.utf8_length(single(columns["text"])), 0).cast(pa.int64())
@@ -367,25 +378,11 @@ class FuzzyDeduplication(ShuffleStage):
         task.columns = columns.append_column(f"{self.name}.compared", pa.array(compared))
         return task
 
-    def _scopes(self, batch: DocumentBatch) -> npt.NDArray[np.uint64] | None:
-        """A word for the scope of each document, uint64, shape (num_docs,)."""
-        if self.scope is None:
-            return None
-        from curator.kernels.xxh3 import hash_texts
-        from curator.stages.io.text_buffers import text_buffers
-
-        values = single(batch.columns[self.scope]).cast(pa.large_string())
-        offsets, data = text_buffers(values)
-        words, _ = hash_texts(data, offsets)
-        missing = values.is_null().to_numpy(zero_copy_only=False)
-        return np.where(missing, np.uint64(0), words)
-
     def keys(self, batch: DocumentBatch) -> pa.Table | Sequence[pa.Table]:
         """A row for each band of each document that has shingles: its key and the document."""
-        packed = single(batch.columns[f"{self.name}.keys"])
-        words = np.frombuffer(packed.buffers()[1], np.uint64, len(packed) * self.bands, packed.offset * 8 * self.bands)
+        high = unpack_words(single(batch.columns[f"{self.name}.keys"]))
         compared = single(batch.columns[f"{self.name}.compared"]).to_numpy(zero_copy_only=False)
-        high, documents = words.reshape(-1, self.bands), document_ids(batch.split.ordinal, batch.rows)
+        documents = document_ids(batch.split.ordinal, batch.rows)
         if not compared.all():
             high, documents = high[compared], documents[compared]
         table = pa.table({"high": high.reshape(-1), "document": np.repeat(documents, self.bands)})

@@ -20,11 +20,11 @@ import pyarrow as pa
 from curator.stages.barrier.arrow_files import read_arrow
 from curator.stages.barrier.bucket_files import BucketWriter, read_buckets
 from curator.stages.barrier.rounds import ONLY_IDS, BarrierRound, DocumentReader, read_documents_index
-from curator.stages.dedup.keeper import keeper_values, single
+from curator.stages.dedup.keeper import keeper_values
 from curator.stages.dedup.members import Values
 from curator.stages.dedup.signature_files import SIGNATURE, signature_values
-from curator.stages.io.text_buffers import own_strings
-from curator.tasks import DocumentBatch, ResultTask, RoundTask, Split, Task, document_ids
+from curator.stages.io.text_buffers import own_strings, single
+from curator.tasks import DocumentBatch, ResultTask, RoundTask, Task, document_ids
 from curator.tasks.split import ROW_BITS
 
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ class GatherRound(BarrierRound):
         tasks = []
         for split in read_documents_index(directory):
             first, last = np.searchsorted(documents, _bounds(split.ordinal))
-            if last > first and (is_decoded_whole(split) or last - first < _FEW * files):
+            if last > first and (split.is_decoded_whole or last - first < _FEW * files):
                 values = {"split": split.ordinal, "files": files}
                 tasks.append(RoundTask(files=[candidates, components], values=values))
         return tasks
@@ -196,11 +196,6 @@ def compared(stage: FuzzyDeduplication, batch: DocumentBatch) -> tuple[Values, n
         signatures, _ = sketch_texts(data, offsets, k, shingling=stage.shingling, scheme=stage.scheme)
     places = np.arange(k, dtype=np.uint64) << _POSITION_BITS
     return (signatures.astype(np.uint64) | places).reshape(-1), np.arange(len(signatures) + 1) * k
-
-
-def is_decoded_whole(split: Split) -> bool:
-    """Whether reading a few documents of a split costs about as much as reading it."""
-    return split.file.format == "parquet" or split.file.compression != "none"
 
 
 def _bounds(ordinal: int) -> npt.NDArray[np.uint64]:

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 import pyarrow.compute as pc
 
 from curator.stages.dedup.exact import numbers
 from curator.stages.dedup.signature_files import CHARACTERS
+from curator.stages.io.text_buffers import single
 from curator.tasks import DocumentBatch
 
 POLICIES = "first, longest, max:<column>, priority:<column>"
@@ -52,6 +52,7 @@ def keeper_values(keep: str, batch: DocumentBatch) -> npt.NDArray[np.float64]:
         float64, shape (num_docs,); minus infinity where there is no number.
 
     Example:
+        >>> import pyarrow as pa
         >>> from curator.tasks import InputFile, Split
         >>> columns = pa.table({"rank": ["2", "1", None]})
         >>> split = Split(0, InputFile("a.jsonl", 9, "", "jsonl"), 0, 9, 9)
@@ -81,10 +82,3 @@ def keeper_order(values: npt.NDArray[np.float64], documents: npt.NDArray[np.uint
         [2, 1, 0]
     """
     return np.asarray(np.lexsort((documents, -values)), np.int64)
-
-
-def single(column: pa.ChunkedArray) -> pa.Array:
-    """A column in one piece."""
-    if column.num_chunks == 1:
-        return column.chunk(0)
-    return pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], column.type)

@@ -35,6 +35,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Never
 
+UNREADABLE_ROWS = "unreadable_rows"
+
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from curator.errors import InputError, StageError
 from curator.stages.barrier.rows import read_selection
 from curator.stages.io.byte_stream import check_unchanged, is_remote
+from curator.stages.io.judge import UNREADABLE_ROWS
 from curator.stages.io.parquet_sizes import rows_at_once
 from curator.stages.io.splits import cut_row_groups
 from curator.stages.io.text_buffers import text_buffers
@@ -150,7 +151,7 @@ def read_parquet(read: Read, task: SplitTask) -> Iterator[DocumentBatch]:
     for first_row, table in _raw_batches(file, range(task.split.begin, task.split.end), wanted):
         if isinstance(table, str):
             count, _, message = table.partition(":")
-            bad = Quarantined("unreadable_rows", message, -1, first_row, int(count), 0, b"")
+            bad = Quarantined(UNREADABLE_ROWS, message, -1, first_row, int(count), 0, b"")
             yield DocumentBatch(
                 split=task.split,
                 rows=np.empty(0, np.int64),
@@ -191,7 +192,7 @@ def _batch(read: Read, task: SplitTask, first_row: int, table: pa.Table, fields:
         rows=rows if mask is None else rows[keep],
         columns=selected if mask is None else selected.filter(mask),
         fields=fields,
-        table=None if not read._whole_rows else (table if mask is None else table.filter(mask)),
+        table=None if not read._whole_rows else (table if mask is None else table.take(pa.array(np.flatnonzero(keep)))),
         quarantined=quarantined,
         num_read=table.num_rows,
         num_bytes=int(table.nbytes),

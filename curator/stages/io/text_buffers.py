@@ -46,3 +46,15 @@ def own_strings(strings: pa.Array) -> pa.Array:
     data = np.frombuffer(data_buffer, np.uint8)[offsets[0] : offsets[-1]].copy()
     buffers = [None, pa.py_buffer(offsets - offsets[0]), pa.py_buffer(data)]
     return pa.Array.from_buffers(pa.large_string(), len(strings), buffers)
+
+
+def single(column: pa.ChunkedArray) -> pa.Array:
+    """A column in one piece, copied only if it has several.
+
+    Example:
+        >>> single(pa.chunked_array([["a"], ["b"]])).to_pylist()
+        ['a', 'b']
+    """
+    if column.num_chunks == 1:
+        return column.chunk(0)
+    return pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], column.type)

@@ -39,7 +39,7 @@ def write_input(folder, kind, texts, num_files=3):
 
 def decide(source, output, **options):
     stages = [Read(str(source)), FuzzyDeduplication(threshold=0.7, **options), Write(output, durability="fast")]
-    result = Pipeline(stages).run(LocalExecutor())
+    result = Pipeline(stages).run(LocalExecutor({"one_pass_bytes": 0}))
     assert verify_output(output).problems == []
     ledger = result.ledger().to_pylist()
     return {row["id"]: (row["kept_id"], row["score"]) for row in ledger}, result
@@ -137,7 +137,8 @@ import json, sys
 from curator import LocalExecutor, Pipeline, Read, Write
 from curator.stages.dedup.fuzzy import FuzzyDeduplication
 fuzzy = FuzzyDeduplication(bands=40, rows=1, threshold=0.9, max_comparisons=8, compare_bytes=int(sys.argv[3]))
-result = Pipeline([Read(sys.argv[1]), fuzzy, Write(sys.argv[2], durability="fast")]).run(LocalExecutor())
+stages = [Read(sys.argv[1]), fuzzy, Write(sys.argv[2], durability="fast")]
+result = Pipeline(stages).run(LocalExecutor({"one_pass_bytes": 0}))
 peak = next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM"))
 print(json.dumps({"peak": int(peak) << 10, "kept": result.counts["kept"], **result.stages[1]["details"]}))
 """
