@@ -118,7 +118,8 @@ def plan_partitions(key_files: Sequence[str], partition_bytes: int, num_iteratio
 def choose_count(total_bytes: int, partition_bytes: int) -> int:
     """How many partitions to aim at: enough to fit, and some to be worked on at once if that is worth it."""
     parallel = min(_PARALLEL_PARTITIONS, -(-total_bytes // _PARALLEL_BYTES))
-    return max(-(-total_bytes // partition_bytes), parallel, 1)
+    even = 1 << (parallel - 1).bit_length() if parallel > 1 else 1  # three would keep two workers waiting for one
+    return max(-(-total_bytes // partition_bytes), even)
 
 
 def cut_slices(rows: npt.NDArray[np.int64], count: int) -> list[int]:
@@ -135,14 +136,10 @@ def cut_slices(rows: npt.NDArray[np.int64], count: int) -> list[int]:
         >>> cut_slices(np.array([4, 4, 1, 1, 6]), 2)
         [0, 2, 5]
     """
-    target = max(1, -(-int(rows.sum()) // count))
-    bounds, held = [0], 0
-    for number, size in enumerate(rows.tolist()):
-        if held and held + size > target:
-            bounds.append(number)
-            held = 0
-        held += size
-    return [*bounds, len(rows)]
+    through = np.cumsum(rows)
+    shares = np.arange(1, count) * int(through[-1]) // count
+    cuts = np.searchsorted(through, shares, side="left") + 1
+    return [0, *(cut for cut in np.unique(cuts).tolist() if cut < len(rows)), len(rows)]
 
 
 def write_keys_index(
