@@ -17,6 +17,9 @@ from curator.kernels.vector import address_of, prefetch, read_only
 _AHEAD = 4
 """Documents whose slots are asked for before they are needed."""
 
+_ROOM = 8
+"""Pairs of a document, on the average, for which there is room at first."""
+
 
 class Sharers(NamedTuple):
     """Documents that share keys with kept ones, pair by pair, as they come.
@@ -25,11 +28,13 @@ class Sharers(NamedTuple):
         rows: the document; int64, shape (num_pairs,), ascending.
         numbers: the kept one; int64, shape (num_pairs,).
         keys: the key that both have; uint64, shape (num_pairs,).
+        slots: where the table has the two last; int64, shape (num_pairs,).
     """
 
     rows: npt.NDArray[np.int64]
     numbers: npt.NDArray[np.int64]
     keys: npt.NDArray[np.uint64]
+    slots: npt.NDArray[np.int64]
 
 
 class SharedKeys(KeySlots):
@@ -50,9 +55,10 @@ class SharedKeys(KeySlots):
             words: the keys of each document, evenly spread; uint64, shape (num_docs, num_keys).
             compared: whether a document counts; bool, shape (num_docs,).
         """
-        room = max(len(words), 1)
+        room = _ROOM * max(len(words), 1)
         while True:
-            found = Sharers(np.empty(room, np.int64), np.empty(room, np.int64), np.empty(room, np.uint64))
+            rows, numbers, places = np.empty((3, room), np.int64)
+            found = Sharers(rows, numbers, np.empty(room, np.uint64), places)
             count = _find_all(
                 self.slots,
                 read_only(words, np.uint64),  # type: ignore[arg-type]
@@ -60,7 +66,7 @@ class SharedKeys(KeySlots):
                 *found,
             )
             if count <= room:
-                return Sharers(found.rows[:count], found.numbers[:count], found.keys[:count])
+                return Sharers(rows[:count], numbers[:count], found.keys[:count], places[:count])
             room = count
 
     def add(self, words: npt.NDArray[np.uint64], numbers: npt.NDArray[np.int64]) -> None:
@@ -83,6 +89,7 @@ def _find_all(
     rows: npt.NDArray[np.int64],
     numbers: npt.NDArray[np.int64],
     shared: npt.NDArray[np.uint64],
+    places: npt.NDArray[np.int64],
 ) -> int:
     """Write the pairs for which there is room, and count all of them."""
     keys, documents = slots
@@ -98,7 +105,8 @@ def _find_all(
             while keys[slot] != 0:
                 if keys[slot] == key:
                     if count < room:
-                        rows[count], numbers[count], shared[count] = row, documents[slot], word
+                        rows[count], numbers[count] = row, documents[slot]
+                        shared[count], places[count] = word, slot
                     count += 1
                 slot = slot_behind(keys, slot)
     return count

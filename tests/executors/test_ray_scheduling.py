@@ -1,5 +1,7 @@
 """The parts of the Ray actor pool that decide without Ray: the flow of units, budgets, and numbers of workers."""
 
+from unittest.mock import Mock
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,6 +11,7 @@ from curator.cluster.capacity import NodeOffer
 from curator.errors import ExecutorError
 from curator.executors.base import cut_units
 from curator.executors.ray_actor_pool.budgets import PoolBudget, RunBudget, charge, forgive, verdict
+from curator.executors.ray_actor_pool.calls import SegmentCalls
 from curator.executors.ray_actor_pool.flow import Flow
 from curator.executors.ray_actor_pool.settings import DEFAULTS, PoolSettings, read_settings
 from curator.executors.ray_actor_pool.sizing import has_room, plan_segment, wanted_workers, without_reserve
@@ -241,3 +244,14 @@ def test_every_wrong_setting_is_named_at_once():
     with pytest.raises(ConfigError) as raised:
         read_settings({**DEFAULTS, "max_attempts": 0, "idle_timeout_s": -1, "runtime_env": "x", "reserved_gpus": True})
     assert len(raised.value.problems) == 4
+
+
+@pytest.mark.parametrize(
+    ("seconds", "num_ready", "depth"),
+    [(None, 9, 1), (2.0, 9, 1), (0.2, 9, 2), (0.2, 2, 2), (0.2, 1, 1), (0.001, 1, 2), (0.001, 9, 2)],
+)
+def test_the_last_units_wait_for_whoever_is_done_first_unless_they_are_short(seconds, num_ready, depth):
+    calls = SegmentCalls(0, planned(), None, is_last=True)
+    if seconds is not None:
+        calls.measured(Mock(units=[Mock()]), seconds, 1, 0)
+    assert calls.depth(num_ready, 2) == depth

@@ -122,7 +122,7 @@ def test_all_kept_documents_that_share_a_key_are_found(rows, sizes, expected):
             for their in theirs
             if is_compared and word == their
         ]
-        assert sorted(zip(*(column.tolist() for column in found), strict=True)) == sorted(wanted)
+        assert sorted(zip(*(column.tolist() for column in found[:3]), strict=True)) == sorted(wanted)
         assert (np.diff(found.rows) >= 0).all()
         stay = [place for place, (_, _, stays) in enumerate(part) if stays]
         numbers = np.arange(first, first + len(stay))

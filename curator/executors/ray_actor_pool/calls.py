@@ -30,6 +30,9 @@ ALIKE_UNITS = 32
 TWO_IN_FLIGHT_S = 1.0
 """Calls that take longer gain nothing from a second one that waits at the worker."""
 
+_SHORT_S = 0.02
+"""Calls that take longer are better left to whoever is done first, if they are the last ones."""
+
 _OVERDUE_S = 1.0
 _OVERDUE_TIMES = 8
 _CALL_BYTES = 4 << 20
@@ -112,11 +115,17 @@ class SegmentCalls:
         by_share = num_ready / (4 * max(1, num_workers))
         return max(1, int(min(MOST_UNITS, by_time, by_bytes, by_share)))
 
-    def depth(self) -> int:
-        """Calls that a worker may hold at a time."""
-        if self._seconds is None:
+    def depth(self, num_ready: int, num_workers: int) -> int:
+        """Calls that a worker may hold at a time.
+
+        Args:
+            num_ready: units that wait. The last ones are for whoever is done first, unless they are so short that
+                asking for them would take as long.
+            num_workers: workers that they may go to.
+        """
+        if self._seconds is None or self._seconds >= TWO_IN_FLIGHT_S:
             return 1
-        return 2 if self._seconds < TWO_IN_FLIGHT_S else 1
+        return 2 if num_ready >= num_workers or self._seconds < _SHORT_S else 1
 
     def most_buffered(self, num_workers: int) -> int:
         """Units that may wait in front of this segment before the one before it pauses."""

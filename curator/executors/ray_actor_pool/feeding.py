@@ -77,11 +77,11 @@ class Feeding:
         serving = self._pool.serving(segment.plan)
         workers = [w for w in serving if w.state is WorkerState.READY and not w.stuck and w.move_to is None]
         # A suspect needs a worker that has nothing else, so no worker gets a second call while there is one.
-        depth = 1 if self._flow.ready(segment.index).num_alone else segment.depth()
-        sent = False
-        for calls_held in range(depth):
+        ready, sent = self._flow.ready(segment.index), False
+        for calls_held in range(2):
             for worker in workers:
-                if len(worker.calls) == calls_held:
+                depth = 1 if ready.num_alone else segment.depth(ready.num_together, len(workers))
+                if len(worker.calls) == calls_held < depth:
                     sent |= self._feed_worker(segment, worker, workers)
         return sent
 

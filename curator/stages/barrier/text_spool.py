@@ -15,6 +15,9 @@ import pyarrow as pa
 
 from curator.stages.io.output_file import storage_error
 
+_RECENT_BYTES = 64 << 20
+"""Texts that are held in memory since they were asked for."""
+
 
 class TextSpool:
     """Keeps texts, which are numbered from 0 on.
@@ -39,6 +42,8 @@ class TextSpool:
         self.num_bytes = 0
         self._path = directory / "texts"
         self._num_texts = 0
+        self._recent: dict[int, bytes] = {}
+        self._recent_bytes = 0
         self._begins = np.empty(0, np.int64)
         self._sizes = np.empty(0, np.int64)
         try:
@@ -49,7 +54,7 @@ class TextSpool:
     @property
     def held_bytes(self) -> int:
         """Bytes of memory."""
-        return self._begins.nbytes + self._sizes.nbytes
+        return self._begins.nbytes + self._sizes.nbytes + self._recent_bytes
 
     def add(self, texts: pa.Array, rows: npt.NDArray[np.int64]) -> None:
         """Keep some texts. All of them are written, since they lie side by side; those that count get numbers.
@@ -87,11 +92,19 @@ class TextSpool:
         """
         sizes = self._sizes[numbers]
         offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(sizes)])
-        data = memoryview(bytearray(int(offsets[-1])))
-        places = zip(self._begins[numbers].tolist(), offsets[:-1].tolist(), offsets[1:].tolist(), strict=True)
-        for place, begin, end in places:
-            os.preadv(self._file.fileno(), [data[begin:end]], place)
-        return pa.Array.from_buffers(pa.large_string(), len(numbers), [None, pa.py_buffer(offsets), pa.py_buffer(data)])
+        wanted = zip(numbers.tolist(), self._begins[numbers].tolist(), sizes.tolist(), strict=True)
+        texts = [self._recent.get(number) or self._read(number, begin, size) for number, begin, size in wanted]
+        data = pa.py_buffer(b"".join(texts))
+        return pa.Array.from_buffers(pa.large_string(), len(numbers), [None, pa.py_buffer(offsets), data])
+
+    def _read(self, number: int, begin: int, size: int) -> bytes:
+        """A text from the file; those that were asked for last are held, since many documents may be similar to one."""
+        text = os.pread(self._file.fileno(), size, begin)
+        self._recent[number] = text
+        self._recent_bytes += size
+        while self._recent_bytes > _RECENT_BYTES:
+            self._recent_bytes -= len(self._recent.pop(next(iter(self._recent))))
+        return text
 
     def close(self) -> None:
         """Let go of the file."""

@@ -131,12 +131,10 @@ class CoverDecider(Decider):
         from curator.kernels.cover import cover_texts
 
         assert self._spool is not None
-        order = np.lexsort((sharers.keys, sharers.numbers))
-        known, keys = sharers.numbers[order], sharers.keys[order]
-        fresh = np.ones(len(order), np.bool_)
-        fresh[1:] = (known[1:] != known[:-1]) | (keys[1:] != keys[:-1])
-        known, keys = known[fresh], keys[fresh]
-        numbers, begins = np.unique(known, return_index=True)
+        _, once = np.unique(sharers.slots, return_index=True)
+        once = once[np.argsort(sharers.numbers[once], kind="stable")]
+        keys = sharers.keys[once]
+        numbers, begins = np.unique(sharers.numbers[once], return_index=True)
         offsets, data = self._stage.normalised(pa.concat_arrays([self._spool.take(numbers), texts]))
         decided = cover_texts(
             np.arange(len(numbers) + len(texts)),

@@ -25,7 +25,8 @@ def text_buffers(texts: pa.Array) -> TextBuffers:
     _, offsets_buffer, data_buffer = filled.buffers()
     found = np.frombuffer(offsets_buffer, np.int64, filled.offset + len(filled) + 1)[filled.offset :]
     lengths[:] = found - found[0]
-    data = np.zeros(int(lengths[-1]) + PADDING_BYTES, np.uint8)
+    data = np.empty(int(lengths[-1]) + PADDING_BYTES, np.uint8)
+    data[lengths[-1] :] = 0
     if lengths[-1]:
         data[: lengths[-1]] = np.frombuffer(data_buffer, np.uint8)[found[0] : found[-1]]
     return lengths, data
