@@ -29,6 +29,7 @@ from curator.runs.publish import build_output, publish
 from curator.runs.result import RunResult
 from curator.runs.scratch import Scratch, check_output
 from curator.runs.shared_work import SharedWork
+from curator.stages.barrier.arrow_files import look_for_pandas
 from curator.stages.base import SinkStage, SourceStage
 from curator.stages.io.byte_stream import is_remote
 from curator.stages.io.inputs import EMBEDDED
@@ -92,6 +93,7 @@ def _run_planned(
     accounts = Accounts(plan)
     before_session = time.perf_counter()
     handover = Handover(plan, scratch)
+    look_for_pandas()
     shared = None if executor.shared_path is None else SharedWork(executor.shared_path, plan, _in_words(executor))
     with executor.session(plan.steps, len(plan.splits)):
         started = time.perf_counter()

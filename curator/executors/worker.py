@@ -22,6 +22,7 @@ from curator.executors.shuffle import run_round, run_shuffled
 from curator.pipeline import Barrier, OnePass, Segment, Step
 from curator.runs.recorder import Recorder
 from curator.runs.scratch import new_attempt
+from curator.stages.barrier.arrow_files import look_for_pandas
 from curator.stages.barrier.deciders import warm_deciders
 from curator.stages.barrier.keys import KeysWriter, keys_kind
 from curator.stages.barrier.known_keys import KnownKeys
@@ -60,7 +61,7 @@ class StepWorker:
 
     def setup(self, worker_metadata: WorkerMetadata | None = None) -> None:
         """Set all stages up, in order, and load what no unit should have to wait for."""
-        pa.array([0])  # Arrow looks for pandas once, which takes a fifth of a second where there is one.
+        look_for_pandas()
         for adapter in self._adapters:
             adapter.setup(worker_metadata)
         if isinstance(self.step, OnePass):
