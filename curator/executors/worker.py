@@ -24,7 +24,7 @@ from curator.runs.recorder import Recorder
 from curator.runs.scratch import new_attempt
 from curator.stages.barrier.arrow_files import look_for_pandas
 from curator.stages.barrier.deciders import warm_deciders
-from curator.stages.barrier.keys import KeysWriter, keys_kind
+from curator.stages.barrier.keys import KeysWriter, keys_kind, warm_keys
 from curator.stages.barrier.known_keys import KnownKeys
 from curator.stages.barrier.rounds import ONLY_IDS
 from curator.stages.base import NodeInfo, ProcessingStage, SourceStage, WorkerMetadata
@@ -56,16 +56,22 @@ class StepWorker:
         """Prepare this node for all stages, in order."""
         for adapter in self._adapters:
             adapter.setup_on_node(node_info)
+        self._warm()
+
+    def _warm(self) -> None:
+        """Load what the ends of the step need, besides what its stages know of."""
         if isinstance(self.step, OnePass):
             warm_deciders()
+        elif isinstance(self.step, Segment) and self.step.shuffles:
+            warm_keys()
 
     def setup(self, worker_metadata: WorkerMetadata | None = None) -> None:
         """Set all stages up, in order, and load what no unit should have to wait for."""
         look_for_pandas()
         for adapter in self._adapters:
             adapter.setup(worker_metadata)
+        self._warm()
         if isinstance(self.step, OnePass):
-            warm_deciders()
             assert self._attempts is not None
             self._one_pass = OnePassWorker(self.step, self._adapters, _flow, self._attempts)
 

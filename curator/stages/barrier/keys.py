@@ -182,3 +182,10 @@ def _without_removed(parts: Sequence[pa.Table], removals: Sequence[str]) -> Iter
             removed, known = removed_documents(removals, split), split
         gone = np.isin(documents, removed, kind="sort")
         yield part.filter(pa.array(~gone)) if gone.any() else part
+
+
+def warm_keys() -> None:
+    """Compile what deals keys into slices, or load it."""
+    from curator.kernels.warm import warm_partitioning
+
+    warm_partitioning()
