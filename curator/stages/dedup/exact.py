@@ -170,18 +170,21 @@ class ExactDeduplication(ShuffleStage):
         empty = compared & (np.diff(offsets) == 0)
         if self.empty_text != "match":
             compared &= ~empty
+        made = {"high": high, "low": low, "compared": compared}
+        if self._is_ordered:
+            made["order"] = self._order(task, text)
         columns = task.columns
-        for name, values in (
-            (f"{self.name}.high", high),
-            (f"{self.name}.low", low),
-            (f"{self.name}.order", self._order(task, text)),
-            (f"{self.name}.compared", compared),
-        ):
-            columns = columns.append_column(name, pa.array(values))
+        for name, values in made.items():
+            columns = columns.append_column(f"{self.name}.{name}", pa.array(values))
         task.columns = columns
         if self.empty_text == "remove":
             return task.remove(empty, stage=self.name, reason="empty_text")
         return task
+
+    @property
+    def _is_ordered(self) -> bool:
+        """Whether anything but the place in the input decides who is kept."""
+        return self.keep != "first" or bool(self.against)
 
     def _order(self, batch: DocumentBatch, text: pa.Array) -> npt.NDArray[np.float64]:
         """What a document counts for among its equals, float64, shape (num_docs,); larger is kept, earlier ones are."""
@@ -195,14 +198,15 @@ class ExactDeduplication(ShuffleStage):
         return np.minimum(numbers(single(batch.columns[self.keep[4:]])), np.finfo(np.float64).max)
 
     def keys(self, batch: DocumentBatch) -> pa.Table:
-        """Key, document, user's id and order of the documents that are compared."""
+        """Key, document, user's id and, where there is one, order of the documents that are compared."""
         columns = batch.columns
+        ordered = {"order": columns[f"{self.name}.order"]} if self._is_ordered else {}
         table = pa.table(
             {
                 "high": columns[f"{self.name}.high"],
                 "low": columns[f"{self.name}.low"],
                 "document": document_ids(batch.split.ordinal, batch.rows),
-                "order": columns[f"{self.name}.order"],
+                **ordered,
                 "id": columns["id"].cast(pa.large_string()),
             }
         )
@@ -215,7 +219,8 @@ class ExactDeduplication(ShuffleStage):
 
         if not keys.num_rows:
             return REMOVALS.empty_table()
-        high, low, order, document = (_numpy(keys[name]) for name in ("high", "low", "order", "document"))
+        high, low, document = (_numpy(keys[name]) for name in ("high", "low", "document"))
+        order = _numpy(keys["order"]) if self._is_ordered else np.zeros(len(document))
         keeper = first_of_equal(high, low, order, document)
         rows = np.flatnonzero((keeper != np.arange(len(keeper))) & ~are_earlier(document))
         kept = keeper[rows]
