@@ -57,7 +57,7 @@ class KeptKeys(KeySlots):
     def decide_pairs(
         self, high: npt.NDArray[np.uint64], low: npt.NDArray[np.uint64], compared: npt.NDArray[np.bool_]
     ) -> Decided:
-        """Decide about documents with one 128-bit key each, whose high halves are evenly spread.
+        """Decide about documents with one 128-bit key each.
 
         Args:
             high: high halves of the keys; uint64, shape (num_docs,).
@@ -94,7 +94,7 @@ class KeptKeys(KeySlots):
         """Decide about documents with several keys each: one goes if a kept document has any of its keys.
 
         Args:
-            words: the keys of each document, evenly spread; uint64, shape (num_docs, num_keys).
+            words: the keys of each document; uint64, shape (num_docs, num_keys).
             compared: whether a document counts; bool, shape (num_docs,).
 
         Returns:
@@ -126,15 +126,15 @@ def _decide_pairs(
     keepers: npt.NDArray[np.int64],
     kept: npt.NDArray[np.bool_],
 ) -> int:
-    keys, documents = slots
+    keys, documents, _ = slots
     base = address_of(keys)
     for row in range(len(high)):
-        prefetch(base, 8 * place_of(keys, high[min(row + _PAIRS_AHEAD, len(high) - 1)]))
+        prefetch(base, 8 * place_of(slots, high[min(row + _PAIRS_AHEAD, len(high) - 1)]))
         if not compared[row]:
             keepers[row] = NOT_COMPARED
             continue
         key = max(high[row], np.uint64(1))
-        slot = place_of(keys, key)
+        slot = place_of(slots, key)
         while keys[slot] != 0 and not (keys[slot] == key and lows[documents[slot]] == low[row]):
             slot = slot_behind(keys, slot)
         if keys[slot] == 0:
@@ -155,20 +155,20 @@ def _decide_words(
     keepers: npt.NDArray[np.int64],
     kept: npt.NDArray[np.bool_],
 ) -> tuple[int, int]:
-    keys, documents = slots
+    keys, documents, _ = slots
     num_docs, num_keys = words.shape
     places, found = np.empty(num_keys, np.int64), np.empty(num_keys, np.int64)
     base, other = address_of(keys), address_of(documents)
     for row in range(num_docs):
         for key in words[min(row + _AHEAD, num_docs - 1)]:
-            prefetch(base, 8 * place_of(keys, key))
-            prefetch(other, 4 * place_of(keys, key))
+            prefetch(base, 8 * place_of(slots, key))
+            prefetch(other, 4 * place_of(slots, key))
         if not compared[row]:
             keepers[row] = NOT_COMPARED
             continue
         num_found = 0
         for number in range(num_keys):
-            places[number] = find_key(keys, max(words[row, number], np.uint64(1)))
+            places[number] = find_key(slots, max(words[row, number], np.uint64(1)))
             if keys[places[number]] != 0:
                 found[num_found] = documents[places[number]]
                 num_found += 1
@@ -178,7 +178,7 @@ def _decide_words(
         for number in range(num_keys):
             key, slot = max(words[row, number], np.uint64(1)), places[number]
             if keys[slot] != 0:  # one before it took the place that was free
-                slot = find_key(keys, key)
+                slot = find_key(slots, key)
             used += keys[slot] == 0
             keys[slot], documents[slot] = key, num_kept
         keepers[row], kept[row] = num_kept, True

@@ -52,7 +52,7 @@ class SharedKeys(KeySlots):
         """Find the kept documents that have keys of some documents.
 
         Args:
-            words: the keys of each document, evenly spread; uint64, shape (num_docs, num_keys).
+            words: the keys of each document; uint64, shape (num_docs, num_keys).
             compared: whether a document counts; bool, shape (num_docs,).
         """
         room = _ROOM * max(len(words), 1)
@@ -92,16 +92,16 @@ def _find_all(
     places: npt.NDArray[np.int64],
 ) -> int:
     """Write the pairs for which there is room, and count all of them."""
-    keys, documents = slots
+    keys, documents, _ = slots
     base, count, room = address_of(keys), 0, len(rows)
     for row in range(len(words)):
         for key in words[min(row + _AHEAD, len(words) - 1)]:
-            prefetch(base, 8 * place_of(keys, key))
+            prefetch(base, 8 * place_of(slots, key))
         if not compared[row]:
             continue
         for word in words[row]:
             key = max(word, np.uint64(1))
-            slot = find_key(keys, key)
+            slot = find_key(slots, key)
             while keys[slot] != 0:
                 if keys[slot] == key:
                     if count < room:
@@ -114,15 +114,15 @@ def _find_all(
 
 @kernel
 def _add(slots: Slots, words: npt.NDArray[np.uint64], numbers: npt.NDArray[np.int64]) -> None:
-    keys, documents = slots
+    keys, documents, _ = slots
     base, other = address_of(keys), address_of(documents)
     for row in range(len(words)):
         for key in words[min(row + _AHEAD, len(words) - 1)]:
-            prefetch(base, 8 * place_of(keys, key))
-            prefetch(other, 4 * place_of(keys, key))
+            prefetch(base, 8 * place_of(slots, key))
+            prefetch(other, 4 * place_of(slots, key))
         for word in words[row]:
             key = max(word, np.uint64(1))
-            slot = place_of(keys, key)
+            slot = place_of(slots, key)
             while keys[slot] != 0:
                 slot = slot_behind(keys, slot)
             keys[slot], documents[slot] = key, numbers[row]

@@ -118,7 +118,8 @@ def look_out(
             if machine is not None and workers == 0:
                 problems.append(_misfit(step, machine))
         own = tuple(dict.fromkeys((*environment, *(n for s in step.all_stages for n in _names(s.runtime_env)))))
-        looked.append(StepOutlook(step.name, units, workers, step.resources, memory, own))
+        name = f"{step.name} in one pass" if isinstance(step, OnePass) else step.name
+        looked.append(StepOutlook(name, units, workers, step.resources, memory, own))
     scratch = sum(split.size_bytes for split in splits) + documents * KEY_BYTES * len(steps)
     if any(takes.holds_texts for step in steps for takes in _in_order(step, splits)):
         scratch += documents * DOCUMENT_BYTES

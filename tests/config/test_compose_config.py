@@ -47,7 +47,8 @@ def problems_of(*overrides, **options):
         (
             "executor.num_workers=2",
             "executor.num_workers=2: there is no key 'num_workers' in executor. "
-            "It is a key of 'executor=ray_actor_pool', 'executor=ray_data'. The keys are: ignore_head_node.",
+            "It is a key of 'executor=ray_actor_pool', 'executor=ray_data'. "
+            "The keys are: ignore_head_node, one_pass_bytes.",
         ),
         ("wholly_unlike=1", "wholly_unlike=1: there is no key 'wholly_unlike'. The keys are: executor, "),
         ("stages=[read", "stages=[read: cannot be read as key=value. A bracket is missing"),

@@ -28,7 +28,7 @@ class FragileExecutor(LocalExecutor):
     """Does with a dead worker what the Ray pool does, in this process."""
 
     def __init__(self):
-        super().__init__()
+        super().__init__({"one_pass_bytes": 0})
         self.isolated = []
         self.probes = 0
 

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from curator.kernels.kept_keys import NOT_COMPARED, KeptKeys
+from curator.kernels.key_slots import place_of
 from curator.kernels.shared_keys import SharedKeys
 
 # Few enough to meet, at both ends of the table.
@@ -130,3 +131,14 @@ def test_all_kept_documents_that_share_a_key_are_found(rows, sizes, expected):
         known += [(int(number), part[place][0]) for number, place in zip(numbers, stay, strict=True)]
         first += len(stay)
     assert table.num_keys == 2 * first
+
+
+def test_keys_that_begin_alike_do_not_end_up_side_by_side():
+    words = (np.uint64(0xDEADBEEF) << np.uint64(32)) + np.arange(20_000, dtype=np.uint64).reshape(-1, 1)
+    table = KeptKeys()
+    assert table.decide_words(words, np.ones(len(words), np.bool_)).kept.all()
+    keys, documents, _ = table.slots
+    used = np.flatnonzero(keys)
+    homes = np.array([place_of(table.slots, key) for key in keys[used]])
+    assert np.array_equal(np.sort(words[documents[used], 0]), words[:, 0])
+    assert ((used - homes) % len(keys)).mean() < 100
