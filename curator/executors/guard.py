@@ -186,6 +186,14 @@ class GuardedStageAdapter(BaseStageAdapter):
         return detail if len(detail) <= _MAX_DETAIL else f"{detail[: _MAX_DETAIL - 3]}..."
 
 
+def guard_stages(adapters: Sequence[BaseStageAdapter], on_enter: OnEnter) -> None:
+    """Give the stages of one segment what they share for one split."""
+    budget = RecordBudget()
+    for adapter in adapters:
+        assert isinstance(adapter, GuardedStageAdapter)
+        adapter.budget, adapter.on_enter = budget, on_enter
+
+
 def _without(batches: Sequence[DocumentBatch], stage: str, errors: dict[int, str]) -> list[DocumentBatch]:
     """The batches with some of their documents in quarantine."""
     rest, first = [], 0

@@ -15,7 +15,7 @@ import numpy as np
 
 from curator.errors import TwoPassesError
 from curator.executors.adapter import BaseStageAdapter
-from curator.executors.guard import GuardedStageAdapter, RecordBudget
+from curator.executors.guard import guard_stages
 from curator.executors.reading import SplitReading
 from curator.pipeline import OnePass
 from curator.runs.recorder import Recorder
@@ -79,7 +79,7 @@ class OnePassWorker:
         writer = second.sink.open(task, unit, directory)
         reading = SplitReading(self._source, task, directory)
         for adapters in (self._before, self._behind):
-            _guard(adapters, reading)
+            guard_stages(adapters, reading.enter)
         decided = sum(decider.num_removed for _, decider in self._deciding)
         for _, decider in self._deciding:
             decider.expect(self._step.num_splits / max(1, unit))
@@ -155,11 +155,3 @@ class OnePassWorker:
 def used_by(adapters: Sequence[BaseStageAdapter]) -> dict[str, dict[str, dict[str, float]]]:
     """What stages used outside their worker, those that used anything; by the name of the stage."""
     return {each.stage.name: used for each in adapters if (used := each.stage.usage())}
-
-
-def _guard(adapters: Sequence[BaseStageAdapter], reading: SplitReading) -> None:
-    """Give the stages of one segment what they share for one split."""
-    budget = RecordBudget()
-    for adapter in adapters:
-        assert isinstance(adapter, GuardedStageAdapter)
-        adapter.budget, adapter.on_enter = budget, reading.enter

@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from curator.errors import CuratorError, StageError
 from curator.executors.adapter import BaseStageAdapter
-from curator.executors.guard import GuardedStageAdapter, RecordBudget
+from curator.executors.guard import GuardedStageAdapter, guard_stages
 from curator.executors.isolation import clear_attempt
 from curator.executors.one_pass import OnePassWorker, used_by
 from curator.executors.reading import SplitReading
@@ -176,7 +176,7 @@ class StepWorker:
         between = self._adapters[1:] if writer is None else self._adapters[1:-1]
         reading = SplitReading(source, task, directory)
         try:
-            self._guard(between, reading)
+            guard_stages(between, reading.enter)
             for batch in _flow(between, reading.batches()):
                 assert isinstance(batch, DocumentBatch)
                 recorder.add(batch)
@@ -221,13 +221,6 @@ class StepWorker:
             result.files[f"kept-{number}"] = f"kept-{number}.arrow"
             result.counts[f"kept-{number}"] = kept_file
         return result
-
-    def _guard(self, adapters: Sequence[BaseStageAdapter], reading: SplitReading) -> None:
-        """Give the stages between source and sink what they share for one split."""
-        budget = RecordBudget()
-        for adapter in adapters:
-            assert isinstance(adapter, GuardedStageAdapter)
-            adapter.budget, adapter.on_enter = budget, reading.enter
 
 
 def _known_only(keys: pa.Table | Sequence[pa.Table], known: KnownKeys) -> pa.Table | list[pa.Table]:

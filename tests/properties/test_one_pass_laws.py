@@ -5,6 +5,7 @@ import json
 import tempfile
 from contextlib import contextmanager
 from pathlib import Path
+from unittest.mock import Mock
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 from loguru import logger
 
 from curator import ExactDeduplication, LocalExecutor, Pipeline, ProcessingStage, Read, Write, verify_output
-from curator.errors import StageError
+from curator.errors import StageError, StorageError
 from curator.stages.dedup.fuzzy import FuzzyDeduplication
 from curator.stages.io.byte_stream import zstd
 from tests.executors.stages_for_tests import ManyBatches, OnMarked
@@ -137,6 +138,16 @@ def test_documents_that_share_buckets_with_too_many_are_compared_at_once(tmp_pat
         again = run(tmp_path, "again", stages, 1 << 30)
     assert again == run(tmp_path, "twice", stages, 0)
     assert [warning for warning in warnings if "share buckets with more than" in warning and "again" in warning]
+
+
+def test_a_disk_without_room_for_the_texts_is_read_twice(tmp_path, monkeypatch):
+    full = Mock(side_effect=StorageError("no room for texts"))
+    monkeypatch.setattr("curator.stages.barrier.text_spool.TextSpool.add", full)
+    write_input(tmp_path, [f"a b c d e f {row % 7}" for row in range(50)], "jsonl.zst")
+    with caught_warnings() as warnings:
+        again = run(tmp_path, "again", [FuzzyDeduplication()], 1 << 30)
+    assert again == run(tmp_path, "twice", [FuzzyDeduplication()], 0)
+    assert [warning for warning in warnings if "no room for texts" in warning and "twice" in warning]
 
 
 def test_a_run_that_reads_once_leaves_nothing_when_it_fails(tmp_path):

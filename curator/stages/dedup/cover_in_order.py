@@ -15,7 +15,7 @@ import numpy.typing as npt
 import pyarrow as pa
 from loguru import logger
 
-from curator.errors import TwoPassesError
+from curator.errors import StorageError, TwoPassesError
 from curator.stages.barrier.deciders import Decider, Found
 from curator.stages.barrier.text_spool import TextSpool
 from curator.stages.dedup.band_words import unpack_words
@@ -160,7 +160,10 @@ class CoverDecider(Decider):
         """Take the documents that are kept into account."""
         assert self._spool is not None
         rows = np.flatnonzero(kept)
-        self._spool.add(texts, rows)
+        try:
+            self._spool.add(texts, rows)
+        except StorageError as error:  # two passes need no room for texts
+            raise TwoPassesError(str(error)) from error
         if self._spool.num_bytes > _MOST_SPOOL_BYTES:
             raise TwoPassesError(f"{self.stage}: more than {_MOST_SPOOL_BYTES:,} bytes of text are kept.")
         self._table.add(words[rows], np.arange(self._num_kept, self._num_kept + len(rows)))
