@@ -26,6 +26,7 @@ from curator.stages.barrier.arrow_files import look_for_pandas
 from curator.stages.barrier.deciders import warm_deciders
 from curator.stages.barrier.keys import KeysWriter, keys_kind, warm_keys
 from curator.stages.barrier.known_keys import KnownKeys
+from curator.stages.barrier.removals import close_removals
 from curator.stages.barrier.rounds import ONLY_IDS
 from curator.stages.base import NodeInfo, ProcessingStage, SourceStage, WorkerMetadata
 from curator.stages.io.output_file import is_full, storage_error
@@ -78,6 +79,7 @@ class StepWorker:
     def teardown(self) -> None:
         """Tear all stages down, the last first, whatever one of them raises."""
         failure: Exception | None = None
+        close_removals()
         if self._one_pass is not None:
             self._one_pass.close()
         for adapter in reversed(self._adapters):

@@ -115,7 +115,7 @@ class Scratch:
         try:
             directory.mkdir(mode=PRIVATE, exist_ok=True)
             with open(temporary, "x", encoding="utf-8") as handle:
-                json.dump(record, handle)
+                handle.write(json.dumps(record))  # dump() would do it piece by piece, in Python
                 if self._durable:
                     handle.flush()
                     os.fsync(handle.fileno())

@@ -255,3 +255,24 @@ def test_the_last_units_wait_for_whoever_is_done_first_unless_they_are_short(sec
     if seconds is not None:
         calls.measured(Mock(units=[Mock()]), seconds, 1, 0)
     assert calls.depth(num_ready, 2) == depth
+
+
+@pytest.mark.parametrize(
+    ("seconds", "num_ready", "size"),
+    [(0.03, 40, 6), (0.03, 12, 2), (0.03, 5, 1), (0.2, 40, 1), (2.0, 40, 1), (1e-4, 10_000, 64)],
+)
+def test_units_that_leave_files_go_together_once_two_were_short_and_fewer_do_near_the_end(seconds, num_ready, size):
+    calls = SegmentCalls(0, planned(), "attempts", is_last=True)
+    assert calls.group_size(num_ready, 2) == 1
+    for _ in range(2):
+        assert calls.group_size(num_ready, 2) == 1
+        calls.measured(Mock(units=[Mock()]), seconds, 1, 0)
+    assert calls.group_size(num_ready, 2) == size
+
+
+def test_units_that_stream_go_together_only_when_many_were_short():
+    calls = SegmentCalls(0, planned(), None, is_last=True)
+    calls.measured(Mock(units=[Mock()] * 31), 0.031, 31, 0)
+    assert calls.group_size(1000, 2) == 1
+    calls.measured(Mock(units=[Mock()]), 0.001, 1, 0)
+    assert calls.group_size(1000, 2) > 1

@@ -1,7 +1,8 @@
 """The calls of one segment: which units go into one, what it carries, and what is known about how long they take.
 
 A call should take about ``TARGET_S``, so that short units do not pay for the way to the worker and long ones are never
-made to wait for one another.
+made to wait for one another. Units that leave files are pieces of the input, cut to be alike, and nobody waits for the
+first of them: their calls may take ``FILES_TARGET_S``.
 """
 
 from __future__ import annotations
@@ -21,17 +22,24 @@ from curator.executors.ray_actor_pool.sizing import SegmentPlan
 from curator.executors.ray_actor_pool.units import Payload, Piece, Unit, UnitState
 
 TARGET_S = 0.05
+FILES_TARGET_S = 0.25
 MOST_UNITS = 64
 MOST_SLOTS = 64
 
 ALIKE_UNITS = 32
 """Units that must have been short before several go into one call: a few say nothing about the next one."""
 
+ALIKE_FILES = 2
+"""The same of units that leave files."""
+
 TWO_IN_FLIGHT_S = 1.0
 """Calls that take longer gain nothing from a second one that waits at the worker."""
 
 _SHORT_S = 0.02
 """Calls that take longer are better left to whoever is done first, if they are the last ones."""
+
+_SHARES = 3
+"""Calls for each worker that what is ready should at least make, so that nobody has much to do when others are done."""
 
 _OVERDUE_S = 1.0
 _OVERDUE_TIMES = 8
@@ -108,11 +116,12 @@ class SegmentCalls:
 
     def group_size(self, num_ready: int, num_workers: int) -> int:
         """Units for the next call: 1 until they are known to be short, few if little is left to share."""
-        if self._seconds is None or self._num_measured < ALIKE_UNITS:
+        leaves_files = self.attempts is not None
+        if self._seconds is None or self._num_measured < (ALIKE_FILES if leaves_files else ALIKE_UNITS):
             return 1
-        by_time = TARGET_S / max(self._seconds, 1e-6)
+        by_time = (FILES_TARGET_S if leaves_files else TARGET_S) / max(self._seconds, 1e-6)
         by_bytes = _CALL_BYTES / max(self._bytes, 1.0)
-        by_share = num_ready / (4 * max(1, num_workers))
+        by_share = num_ready / (_SHARES * max(1, num_workers))
         return max(1, int(min(MOST_UNITS, by_time, by_bytes, by_share)))
 
     def depth(self, num_ready: int, num_workers: int) -> int:

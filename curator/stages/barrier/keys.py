@@ -28,6 +28,9 @@ MOST_ITERATIONS = 64
 HELD_BYTES = 64 << 20
 """Bytes of keys that a worker holds before they are dealt into slices and written."""
 
+_GATHERED_BYTES = 4 << 20
+"""Bytes of small tables that are joined before they are dealt: each step costs as much for a few rows as for many."""
+
 _PARALLEL_BYTES = 16 << 20
 _PARALLEL_PARTITIONS = 16
 
@@ -56,38 +59,60 @@ class KeysWriter:
         of_band = [number for number, (begin, end) in enumerate(iterations) for _ in range(begin, end)]
         self._first_slices = np.array(of_band, np.uint16) * np.uint16(NUM_SLICES)
         self._writer = BucketWriter(path, len(iterations) * NUM_SLICES, held_bytes, self._deal)
+        self._gathered: list[pa.Table] = []
+        self._gathered_bytes = 0
 
     def add(self, keys: pa.Table | Sequence[pa.Table]) -> None:
         """Take the keys of one batch: a table with a column ``band`` if there are bands, or one table a band.
 
         Raises:
-            ValueError: there is no table for some band, or no such column.
+            ValueError: there is no table for some band, no such column, or a band that there is not.
         """
         if isinstance(keys, pa.Table):
-            if self._num_bands > 1 and "band" not in keys.column_names:
-                raise ValueError("keys() returned a table without the column 'band', but there are bands")
-            self._writer.add(keys)
+            self._check_bands(keys)
+            self._gather(keys)
             return
         if len(keys) != self._num_bands:
             raise ValueError(f"keys() returned {len(keys)} tables for {self._num_bands} bands")
         for band, table in enumerate(keys):
-            self._writer.add(table.append_column("band", pa.array(np.full(table.num_rows, band, np.uint16))))
+            self._gather(table.append_column("band", pa.array(np.full(table.num_rows, band, np.uint16))))
 
     def close(self) -> bool:
         """Finish the file, with its columns also where it has no rows; False, and no file, if there was no batch."""
+        self._pass_on()
         return self._writer.close()
 
     def abort(self) -> None:
         """Let go of the file after a failure."""
         self._writer.abort()
 
+    def _check_bands(self, keys: pa.Table) -> None:
+        if self._num_bands == 1:
+            return
+        if "band" not in keys.column_names:
+            raise ValueError("keys() returned a table without the column 'band', but there are bands")
+        if keys.num_rows and (band := int(keys["band"].to_numpy().max())) >= self._num_bands:
+            raise ValueError(f"keys() returned the band {band}, but there are {self._num_bands}")
+
+    def _gather(self, keys: pa.Table) -> None:
+        keys = keys.replace_schema_metadata()
+        if self._gathered and keys.schema != self._gathered[0].schema:
+            self._pass_on()
+        self._gathered.append(keys)
+        self._gathered_bytes += keys.get_total_buffer_size()
+        if self._gathered_bytes > _GATHERED_BYTES:
+            self._pass_on()
+
+    def _pass_on(self) -> None:
+        """Give what was gathered to the writer, which refuses columns that are not those before."""
+        gathered, self._gathered, self._gathered_bytes = self._gathered, [], 0
+        if gathered:
+            self._writer.add(pa.concat_tables(gathered).combine_chunks())
+
     def _deal(self, keys: pa.Table) -> tuple[pa.Table, npt.NDArray[np.uint16]]:
         slices = (keys["high"].to_numpy() >> np.uint64(64 - SLICE_BITS)).astype(np.uint16)
         if self._num_bands > 1:
-            bands = keys["band"].to_numpy()
-            if len(bands) and int(bands.max()) >= self._num_bands:
-                raise ValueError(f"keys() returned the band {bands.max()}, but there are {self._num_bands}")
-            slices += self._first_slices[bands]
+            slices += self._first_slices[keys["band"].to_numpy()]
         return keys, slices
 
 

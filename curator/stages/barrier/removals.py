@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,9 @@ import pyarrow as pa
 from curator.stages.barrier.arrow_files import read_arrow, write_arrow
 from curator.stages.base import REMOVALS
 from curator.tasks.split import ROW_BITS
+
+_KEPT_OPEN = 256
+"""Removal files that stay mapped while a worker goes from split to split: each split looks into all of them."""
 
 
 def write_removals(path: Path, removals: pa.Table) -> bool:
@@ -31,7 +35,7 @@ def read_removals(files: Sequence[str], split_ordinal: int) -> pa.Table:
     """
     parts = [REMOVALS.empty_table()]
     for path in files:
-        table = read_arrow(path)
+        table = _opened(path)
         begin, end = np.searchsorted(table["document"].to_numpy(), _bounds(split_ordinal))
         parts.append(table.slice(int(begin), int(end - begin)))
     return pa.concat_tables(parts).sort_by("document")
@@ -46,10 +50,20 @@ def removed_documents(files: Sequence[str], split_ordinal: int) -> npt.NDArray[n
     """
     parts = [np.empty(0, np.uint64)]
     for path in files:
-        documents = read_arrow(path)["document"].to_numpy()
+        documents = _opened(path)["document"].to_numpy()
         begin, end = np.searchsorted(documents, _bounds(split_ordinal))
         parts.append(documents[begin:end])
     return np.sort(np.concatenate(parts))
+
+
+def close_removals() -> None:
+    """Let go of the files, which take their space as long as they are mapped."""
+    _opened.cache_clear()
+
+
+@lru_cache(maxsize=_KEPT_OPEN)
+def _opened(path: str) -> pa.Table:
+    return read_arrow(path)
 
 
 def _bounds(split_ordinal: int) -> npt.NDArray[np.uint64]:

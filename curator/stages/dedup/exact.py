@@ -200,16 +200,12 @@ class ExactDeduplication(ShuffleStage):
     def keys(self, batch: DocumentBatch) -> pa.Table:
         """Key, document, user's id and, where there is one, order of the documents that are compared."""
         columns = batch.columns
-        ordered = {"order": columns[f"{self.name}.order"]} if self._is_ordered else {}
-        table = pa.table(
-            {
-                "high": columns[f"{self.name}.high"],
-                "low": columns[f"{self.name}.low"],
-                "document": document_ids(batch.split.ordinal, batch.rows),
-                **ordered,
-                "id": columns["id"].cast(pa.large_string()),
-            }
-        )
+        made = {name: columns[f"{self.name}.{name}"] for name in ("high", "low")}
+        made["document"] = pa.array(document_ids(batch.split.ordinal, batch.rows))
+        if self._is_ordered:
+            made["order"] = columns[f"{self.name}.order"]
+        made["id"] = columns["id"] if columns["id"].type == pa.large_string() else columns["id"].cast(pa.large_string())
+        table = pa.Table.from_arrays(list(made.values()), list(made))
         compared = columns[f"{self.name}.compared"]
         return table if pc.all(compared).as_py() is not False else table.filter(compared)
 

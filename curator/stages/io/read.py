@@ -196,7 +196,8 @@ class Read(SourceStage):
         warm_reading()
 
     def setup(self, worker_metadata: WorkerMetadata) -> None:
-        """Load the kernels before the first unit is timed."""
+        """Load the kernels, and what reads JSON lines, before the first unit is timed."""
+        import curator.stages.io.jsonl_reader  # noqa: F401
         from curator.kernels.warm import warm_reading
 
         warm_reading()

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from curator.errors import ConfigError
-from curator.stages.base import SinkStage, SinkWriter
+from curator.stages.base import SinkStage, SinkWriter, WorkerMetadata
 from curator.stages.io.byte_stream import is_remote
 from curator.stages.io.output_file import GZIP_LEVELS, ZSTD_LEVELS
 from curator.stages.io.shards import check_shard, shard_directory
@@ -110,6 +110,10 @@ class Write(SinkStage):
     def suffix_for(self, input_suffix: str) -> str:
         """Format and compression of the output of a file, spelled like ``format``."""
         return input_suffix if self.format == "input" else self.format
+
+    def setup(self, worker_metadata: WorkerMetadata) -> None:
+        """Load what writes JSON lines before the first unit is timed."""
+        import curator.stages.io.jsonl_writer  # noqa: F401
 
     def open(self, task: SplitTask, unit: int, directory: Path) -> SinkWriter:
         """Start the output file of a split in ``directory``."""

@@ -1,5 +1,7 @@
 """Key tables on their way through a shuffle: equal keys meet, whatever the number of partitions and of keys."""
 
+from pathlib import Path
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -85,6 +87,16 @@ def test_each_split_finds_its_own_removals_sorted(tmp_path):
     assert read_removals(files, 0)["document"].to_pylist() == [1, 3, 2**32 - 1]
     assert read_removals(files, 1)["document"].to_pylist() == [one, one + 1]
     assert read_removals(files, 7).num_rows == 0
+
+
+def test_no_file_of_a_run_stays_mapped_when_it_is_over(tmp_path):
+    (tmp_path / "in").mkdir()
+    for name in "ab":
+        (tmp_path / "in" / f"{name}.jsonl").write_bytes(b'{"id": "1", "text": "same"}\n' * 3)
+    stages = [Read(str(tmp_path / "in")), ExactDeduplication(), Write(tmp_path / "out", durability="fast")]
+    executor = LocalExecutor({"one_pass_bytes": 0})
+    assert Pipeline(stages).run(executor, show_progress=False).counts["removed"] == 5
+    assert str(tmp_path) not in Path("/proc/self/maps").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("content", [b"", b"\n\n", b"not json\n", b'{"text": ""}\n', b'{"no": "text"}\n'])
