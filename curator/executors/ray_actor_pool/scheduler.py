@@ -80,13 +80,11 @@ class Scheduler:
             CuratorError: something failed for good.
         """
         try:
-            while True:
-                yield from self._take_results()
-                if self.flow.is_done:
-                    break
+            while not self.flow.is_done:
                 self._tick()
                 self._staffing.staff(self._running())
                 self._feeding.feed()
+                yield from self._take_results()  # whoever takes them may take a while: workers are fed by now
                 self._collect()
             yield from self._take_results()
         finally:

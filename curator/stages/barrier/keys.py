@@ -33,6 +33,8 @@ _GATHERED_BYTES = 4 << 20
 
 _PARALLEL_BYTES = 16 << 20
 _PARALLEL_PARTITIONS = 16
+_WORTH_TWO_BYTES = 2 << 20
+"""Bytes of tables beyond which a second worker is of use."""
 
 ONE_ITERATION = ((0, 1),)
 
@@ -143,6 +145,7 @@ def plan_partitions(key_files: Sequence[str], partition_bytes: int, num_iteratio
 def choose_count(total_bytes: int, partition_bytes: int) -> int:
     """How many partitions to aim at: enough to fit, and some to be worked on at once if that is worth it."""
     parallel = min(_PARALLEL_PARTITIONS, -(-total_bytes // _PARALLEL_BYTES))
+    parallel = max(parallel, 2) if total_bytes > _WORTH_TWO_BYTES else 1
     even = 1 << (parallel - 1).bit_length() if parallel > 1 else 1  # three would keep two workers waiting for one
     return max(-(-total_bytes // partition_bytes), even)
 
