@@ -14,7 +14,8 @@ import logging
 import os
 import re
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -49,11 +50,16 @@ def redact(text: str) -> str:
         >>> redact("reading s3://user:key@bucket/a.jsonl")
         'reading s3://***@bucket/a.jsonl'
     """
-    for secret in _secrets(os.environ):
+    return _masked(text, _secrets(os.environ))
+
+
+def _masked(text: str, secrets: Iterable[str]) -> str:
+    for secret in secrets:
         text = text.replace(secret, MASK)
     return _USER_INFO.sub(f"{MASK}@", text)
 
 
+@lru_cache(maxsize=1024)
 def is_secret_name(name: str) -> bool:
     """Whether a name speaks of tokens, secrets, passwords, keys or credentials.
 
@@ -143,7 +149,7 @@ class _JsonLines:
         self._file = os.fdopen(descriptor, "w", encoding="ascii")
 
     def write(self, message: str) -> None:
-        line = _redact_values(json.loads(message))
+        line = _redact_values(json.loads(message), _secrets(os.environ))
         self._file.write(json.dumps(line) + "\n")
         self._file.flush()
 
@@ -163,13 +169,13 @@ def _write_line(message: Message) -> None:
     sys.stderr.flush()
 
 
-def _redact_values(value: Any) -> Any:  # noqa: ANN401
+def _redact_values(value: Any, secrets: Sequence[str]) -> Any:  # noqa: ANN401
     if isinstance(value, str):
-        return redact(value)
+        return _masked(value, secrets)
     if isinstance(value, list):
-        return [_redact_values(item) for item in value]
+        return [_redact_values(item, secrets) for item in value]
     if isinstance(value, dict):
-        return {redact(key): _redact_values(item) for key, item in value.items()}
+        return {_masked(key, secrets): _redact_values(item, secrets) for key, item in value.items()}
     return value
 
 
