@@ -122,18 +122,21 @@ def plan_partitions(key_files: Sequence[str], partition_bytes: int, num_iteratio
     """Join the slices of each iteration into partitions.
 
     Args:
-        key_files: the key files of all splits; only where their rows are is read.
+        key_files: the key files of all splits; only where their rows are is read, and not even that if all rows fit
+            one partition: keys are hashes, so that equal ranges of slices have about equal rows.
         partition_bytes: bytes of key tables that one partition may hold; a single slice may exceed it.
         num_iterations: ranges of bands in the files.
 
     Returns:
         For each iteration the slice numbers where partitions begin, and the end: ``[0, ..., 1024]``.
     """
+    total_bytes = sum(Path(path).stat().st_size for path in key_files)
+    if total_bytes <= partition_bytes:
+        count = choose_count(-(-total_bytes // num_iterations), partition_bytes)
+        return [cut_slices(np.ones(NUM_SLICES, np.int64), count) for _ in range(num_iterations)]
     rows = np.zeros(num_iterations * NUM_SLICES, np.int64)
-    total_bytes = 0
     for path in key_files:
         rows += count_rows(path)
-        total_bytes += Path(path).stat().st_size
     total_rows = max(int(rows.sum()), 1)
     plans = []
     for own in rows.reshape(num_iterations, NUM_SLICES):
