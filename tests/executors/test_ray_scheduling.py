@@ -259,7 +259,7 @@ def test_the_last_units_wait_for_whoever_is_done_first_unless_they_are_short(sec
 
 @pytest.mark.parametrize(
     ("seconds", "num_ready", "size"),
-    [(0.03, 40, 6), (0.03, 12, 2), (0.03, 5, 1), (0.2, 40, 1), (2.0, 40, 1), (1e-4, 10_000, 64)],
+    [(0.029, 40, 5), (0.029, 12, 2), (0.029, 5, 1), (0.1, 40, 1), (2.0, 40, 1), (1e-4, 10_000, 64)],
 )
 def test_units_that_leave_files_go_together_once_two_were_short_and_fewer_do_near_the_end(seconds, num_ready, size):
     calls = SegmentCalls(0, planned(), "attempts", is_last=True)

@@ -22,7 +22,7 @@ from curator.executors.ray_actor_pool.sizing import SegmentPlan
 from curator.executors.ray_actor_pool.units import Payload, Piece, Unit, UnitState
 
 TARGET_S = 0.05
-FILES_TARGET_S = 0.25
+FILES_TARGET_S = 0.15
 MOST_UNITS = 64
 MOST_SLOTS = 64
 
