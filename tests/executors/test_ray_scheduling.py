@@ -17,6 +17,7 @@ from curator.executors.ray_actor_pool.settings import DEFAULTS, PoolSettings, re
 from curator.executors.ray_actor_pool.sizing import has_room, plan_segment, wanted_workers, without_reserve
 from curator.executors.ray_actor_pool.units import Made, Payload, Unit
 from curator.pipeline import Segment
+from curator.tasks import EmptyTask, InputFile, Split, SplitTask
 from tests.executors.stages_for_tests import AddOne, numbers
 
 
@@ -257,17 +258,42 @@ def test_the_last_units_wait_for_whoever_is_done_first_unless_they_are_short(sec
     assert calls.depth(num_ready, 2) == depth
 
 
+def split_unit(number, size_bytes):
+    split = Split(number, InputFile("a.jsonl", size_bytes, "", "jsonl"), 0, size_bytes, size_bytes)
+    return Unit(0, number, (number,), [SplitTask(task_id=str(number), split=split)])
+
+
 @pytest.mark.parametrize(
     ("seconds", "num_ready", "size"),
     [(0.029, 40, 5), (0.029, 12, 2), (0.029, 5, 1), (0.1, 40, 1), (2.0, 40, 1), (1e-4, 10_000, 64)],
 )
-def test_units_that_leave_files_go_together_once_two_were_short_and_fewer_do_near_the_end(seconds, num_ready, size):
+def test_splits_go_together_once_two_were_short_and_fewer_do_near_the_end(seconds, num_ready, size):
     calls = SegmentCalls(0, planned(), "attempts", is_last=True)
     assert calls.group_size(num_ready, 2) == 1
-    for _ in range(2):
+    for number in range(2):
         assert calls.group_size(num_ready, 2) == 1
-        calls.measured(Mock(units=[Mock()]), seconds, 1, 0)
+        calls.measured(Mock(units=[split_unit(number, 1000)]), seconds, 1, 0)
     assert calls.group_size(num_ready, 2) == size
+
+
+def test_a_large_split_behind_small_ones_goes_alone():
+    calls = SegmentCalls(0, planned(), "attempts", is_last=True)
+    units = [split_unit(number, 1_000) for number in range(9)] + [split_unit(9, 1_000_000)] * 2
+    assert calls.fitting(units) == len(units)
+    calls.measured(Mock(units=units[:2]), 0.002, 2, 0)
+    assert calls.group_size(1000, 2) > 10
+    assert calls.fitting(units) == 9
+    assert calls.fitting(units[9:]) == 1
+    assert calls.fitting([]) == 0
+
+
+def test_units_without_a_size_go_together_only_when_many_were_short():
+    calls = SegmentCalls(0, planned(), "attempts", is_last=True)
+    units = [Unit(0, number, (number,), [EmptyTask(task_id=str(number))]) for number in range(32)]
+    calls.measured(Mock(units=units[:31]), 0.031, 31, 0)
+    assert (calls.group_size(1000, 2), calls.fitting(units)) == (1, 32)
+    calls.measured(Mock(units=units[31:]), 0.001, 1, 0)
+    assert calls.group_size(1000, 2) > 1
 
 
 def test_units_that_stream_go_together_only_when_many_were_short():

@@ -1,8 +1,8 @@
 """The calls of one segment: which units go into one, what it carries, and what is known about how long they take.
 
 A call should take about ``TARGET_S``, so that short units do not pay for the way to the worker and long ones are never
-made to wait for one another. Units that leave files are pieces of the input, cut to be alike, and nobody waits for the
-first of them: their calls may take ``FILES_TARGET_S``.
+made to wait for one another. Of splits it is known how large they are, and nobody waits for the first of them: their
+calls may take ``SPLITS_TARGET_S``.
 """
 
 from __future__ import annotations
@@ -20,17 +20,18 @@ from curator.executors.ray_actor_pool.budgets import PoolBudget
 from curator.executors.ray_actor_pool.pool import Worker
 from curator.executors.ray_actor_pool.sizing import SegmentPlan
 from curator.executors.ray_actor_pool.units import Payload, Piece, Unit, UnitState
+from curator.tasks import SplitTask
 
 TARGET_S = 0.05
-FILES_TARGET_S = 0.15
+SPLITS_TARGET_S = 0.15
 MOST_UNITS = 64
 MOST_SLOTS = 64
 
 ALIKE_UNITS = 32
 """Units that must have been short before several go into one call: a few say nothing about the next one."""
 
-ALIKE_FILES = 2
-"""The same of units that leave files."""
+ALIKE_SPLITS = 2
+"""The same of splits, of which no more go into one call than their bytes allow."""
 
 TWO_IN_FLIGHT_S = 1.0
 """Calls that take longer gain nothing from a second one that waits at the worker."""
@@ -89,6 +90,7 @@ class SegmentCalls:
         self._seconds: float | None = None
         self._bytes = self._tasks = 0.0
         self._num_measured = 0
+        self._split_bytes_per_s: float | None = None
         self._inserts = getattr(plan.step, "insert", None) is not None
 
     @property
@@ -107,6 +109,10 @@ class SegmentCalls:
         """Learn from a call that came back."""
         count = len(call.units)
         self._num_measured += count
+        if split_bytes := sum(map(_split_bytes, call.units)) if self.attempts is not None else 0:
+            rate = split_bytes / max(seconds, 1e-6)
+            before = rate if self._split_bytes_per_s is None else self._split_bytes_per_s
+            self._split_bytes_per_s = before + _WEIGHT * (rate - before)
         if self._seconds is None:
             self._seconds, self._tasks, self._bytes = seconds / count, tasks / count, size_bytes / count
             return
@@ -116,13 +122,29 @@ class SegmentCalls:
 
     def group_size(self, num_ready: int, num_workers: int) -> int:
         """Units for the next call: 1 until they are known to be short, few if little is left to share."""
-        leaves_files = self.attempts is not None
-        if self._seconds is None or self._num_measured < (ALIKE_FILES if leaves_files else ALIKE_UNITS):
+        alike, target_s = ALIKE_UNITS, TARGET_S
+        if self._split_bytes_per_s is not None:
+            alike, target_s = ALIKE_SPLITS, SPLITS_TARGET_S
+        if self._seconds is None or self._num_measured < alike:
             return 1
-        by_time = (FILES_TARGET_S if leaves_files else TARGET_S) / max(self._seconds, 1e-6)
+        by_time = target_s / max(self._seconds, 1e-6)
         by_bytes = _CALL_BYTES / max(self._bytes, 1.0)
         by_share = num_ready / (_SHARES * max(1, num_workers))
         return max(1, int(min(MOST_UNITS, by_time, by_bytes, by_share)))
+
+    def fitting(self, units: Sequence[Unit]) -> int:
+        """How many units, from the first one on, may go together by the bytes of their splits; at least 1.
+
+        A large file behind many small ones goes alone, however short those were.
+        """
+        if self._split_bytes_per_s is None:
+            return len(units)
+        most_bytes, total_bytes = SPLITS_TARGET_S * self._split_bytes_per_s, 0
+        for number, unit in enumerate(units):
+            total_bytes += _split_bytes(unit)
+            if number and total_bytes > most_bytes:
+                return number
+        return len(units)
 
     def depth(self, num_ready: int, num_workers: int) -> int:
         """Calls that a worker may hold at a time.
@@ -181,6 +203,10 @@ class SegmentCalls:
         """Payloads for a call: one, or as many as keep each at some megabytes if there are that many tasks."""
         by_bytes = math.ceil(self._bytes * num_units / _SLOT_BYTES)
         return max(1, min(MOST_SLOTS, by_bytes, round(self._tasks * num_units)))
+
+
+def _split_bytes(unit: Unit) -> int:
+    return sum(each.split.size_bytes for each in unit.inputs if isinstance(each, SplitTask))
 
 
 def payloads_of(call: Call) -> list[Payload]:

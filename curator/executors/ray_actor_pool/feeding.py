@@ -110,7 +110,10 @@ class Feeding:
         if segment.plan.max_calls is not None:
             held = sum(len(call.units) for call in worker.calls)
             count = min(count, segment.plan.max_calls - worker.units_done - held)
-        return ready.take(worker.node_id, count) if count > 0 else []
+        taken = ready.take(worker.node_id, count) if count > 0 else []
+        for unit in taken[(fitting := segment.fitting(taken)) :]:
+            ready.push(unit)
+        return taken[:fitting]
 
     def _is_complete(self, unit: Unit) -> bool:
         """Whether all inputs of a unit are there; if not, it waits until they have been made again."""
