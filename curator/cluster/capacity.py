@@ -202,8 +202,7 @@ def explain_misfit(name: str, resources: Resources, offers: Sequence[NodeOffer],
         'embed: no node can hold a worker, which needs 1 CPU, 1 GPU. The best of 1 offers 4 CPU, 0 GPU: 1 GPU missing.'
     """
     needs = needs_of(resources)
-    wanted = [_text(kind, need) for kind, need in needs.items()] + [f"{k}={v}" for k, v in resources.labels.items()]
-    start = f"{name}: no node can hold {what}, which needs {', '.join(wanted) or 'nothing'}."
+    start = f"{name}: no node can hold {what}, which needs {describe_needs(resources)}."
     if not offers:
         return f"{start} There is no node that may be used."
     gaps = {offer.node_id: _gaps(resources, offer) for offer in offers}
@@ -217,6 +216,36 @@ def explain_misfit(name: str, resources: Resources, offers: Sequence[NodeOffer],
     offered += [f"{label}={best.labels[label]}" for label in resources.labels if label in best.labels]
     missing = ", ".join(gaps[best.node_id]) or "nothing"
     return f"{start} The best of {len(offers)} offers {', '.join(offered)}: {missing} missing."
+
+
+def describe_needs(resources: Resources) -> str:
+    """What a worker needs.
+
+    Example:
+        >>> describe_needs(Resources(gpus=0.5, memory_gb=4, labels={"zone": "west"}))
+        '1 CPU, 0.5 GPU, 4 GB memory, zone=west'
+    """
+    needs = [_text(kind, need) for kind, need in needs_of(resources).items()]
+    return ", ".join([*needs, *(f"{label}={value}" for label, value in resources.labels.items())]) or "nothing"
+
+
+def describe_offers(offers: Iterable[NodeOffer]) -> str:
+    """What each node has, by the start of its id.
+
+    Example:
+        >>> describe_offers([NodeOffer(node_id="5a0f17c2be", cpus=4), NodeOffer(node_id="91d3a8c44f", cpus=2, gpus=1)])
+        '5a0f17c2: 4 CPU, 0 GPU; 91d3a8c4: 2 CPU, 1 GPU'
+        >>> describe_offers([])
+        'nothing'
+    """
+    return "; ".join(f"{offer.node_id[:8]}: {_amounts(offer.amounts())}" for offer in offers) or "nothing"
+
+
+def _amounts(amounts: Mapping[str, float]) -> str:
+    named = [kind for kind, amount in amounts.items() if amount and kind not in ("CPU", "GPU")]
+    # Ray gives every node a resource of its own name, which no worker asks for.
+    kinds = ["CPU", "GPU", *(kind for kind in named if not kind.startswith("node:"))]
+    return ", ".join(_text(kind, grains(amounts.get(kind, 0.0))) for kind in kinds)
 
 
 def _waste(free: Mapping[str, Sequence[int]], needs: Mapping[str, int]) -> tuple[int, ...]:

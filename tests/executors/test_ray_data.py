@@ -1,5 +1,6 @@
 import logging
 import os
+import re
 import signal
 import time
 from dataclasses import dataclass
@@ -163,9 +164,13 @@ def joined(ray_address):
     ray.shutdown()
 
 
+STALL_S = 120
+"""A test that waits for workers that never come says so before its own time is up."""
+
+
 @pytest.fixture
 def executor(joined):
-    return RayDataExecutor({"address": joined, "num_workers": 2})
+    return RayDataExecutor({"address": joined, "num_workers": 2, "stall_timeout_s": STALL_S})
 
 
 @pytest.mark.ray
@@ -174,11 +179,11 @@ class TestAwayFromTheHead(BackendSuite):
 
     @pytest.fixture
     def executor(self, joined):
-        return RayDataExecutor({"address": joined, "num_workers": 2}, ignore_head_node=True)
+        return RayDataExecutor({"address": joined, "num_workers": 2, "stall_timeout_s": STALL_S}, ignore_head_node=True)
 
     @pytest.fixture
     def one_worker(self, joined):
-        return RayDataExecutor({"address": joined, "num_workers": 1}, ignore_head_node=True)
+        return RayDataExecutor({"address": joined, "num_workers": 1, "stall_timeout_s": STALL_S}, ignore_head_node=True)
 
     def test_stages_on_gpus_and_in_zones_run_where_they_fit(self, executor, cluster, tmp_path):
         on_gpu = ReportNode().with_(resources=Resources(cpus=0.5, gpus=0.5, labels={"zone": "west"}))
@@ -246,8 +251,12 @@ def test_a_worker_killed_in_a_run_changes_no_byte_of_its_output(executor, tmp_pa
 def test_a_stage_that_never_returns_ends_the_run_and_its_process(joined, tmp_path, in_actors):
     executor = RayDataExecutor({"address": joined, "num_workers": 2, "stall_timeout_s": 10})
     stage = Hang(tmp_path).with_(ray_stage_spec=lambda: {"is_actor_stage": in_actors})
-    with pytest.raises(ExecutorError, match="hang: Ray Data ended with ExecutionTimeoutError"):
+    with pytest.raises(ExecutorError, match="hang: Ray Data ended with ExecutionTimeoutError") as raised:
         executor.execute([stage], numbers(1))
+    assert re.search(
+        r"stall_timeout_s=10. A worker needs hang: 1 CPU. The nodes have .{8}: 1 CPU, .*; free now is .*CPU",
+        str(raised.value),
+    )
     processes = [Path("/proc", path.name) for path in tmp_path.iterdir()]
     deadline = time.monotonic() + 60
     while any(process.exists() for process in processes) and time.monotonic() < deadline:

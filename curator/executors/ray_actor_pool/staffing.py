@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
+from curator.cluster.capacity import describe_needs, describe_offers
 from curator.cluster.topology import available_offers
 from curator.executors.ray_actor_pool.calls import Call, SegmentCalls
 from curator.executors.ray_actor_pool.flow import Flow
@@ -82,12 +83,11 @@ class Staffing:
     def explain_wait(self, limit_s: float) -> str:
         """What is waited for, and why it does not come."""
         waiting = next((s for s in self._segments if len(self._flow.ready(s.index))), self._segments[0])
-        has = "; ".join(f"{offer.node_id[:8]}: {_amounts(offer.amounts())}" for offer in self._pool.offers)
-        free = "; ".join(f"{offer.node_id[:8]}: {_amounts(offer.amounts())}" for offer in available_offers())
         return (
             f"{waiting.plan.name}: no worker could be started within executor.resource_timeout_s={limit_s:g}, and "
-            f"nothing else goes on. A worker needs {waiting.plan.shape.resources}. The nodes have {has or 'nothing'}; "
-            f"free now is {free or 'nothing'}. Wait until others are done, ask for less, or raise the limit."
+            f"nothing else goes on. A worker needs {describe_needs(waiting.plan.shape.resources)}. The nodes have "
+            f"{describe_offers(self._pool.offers)}; free now is {describe_offers(available_offers())}. "
+            "Wait until others are done, ask for less, or raise the limit."
         )
 
     def _wish(self, segment: SegmentCalls, running: Sequence[Call], now_s: float) -> int:
@@ -176,7 +176,3 @@ class Staffing:
 
     def _index(self, plan: SegmentPlan) -> int | None:
         return next((s.index for s in self._segments if s.plan.step is plan.step), None)
-
-
-def _amounts(amounts: dict[str, float]) -> str:
-    return ", ".join(f"{amount:g} {kind}" for kind, amount in amounts.items() if kind in ("CPU", "GPU") or amount)

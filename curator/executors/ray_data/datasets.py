@@ -17,9 +17,10 @@ from loguru import logger
 from ray._private import state
 from ray.exceptions import RayError
 
-from curator.cluster.capacity import NodeOffer
+from curator.cluster.capacity import NodeOffer, describe_needs, describe_offers
 from curator.cluster.options import exclude_head
 from curator.cluster.secrets import STAGE, hide_secrets
+from curator.cluster.topology import available_offers
 from curator.errors import CuratorError, ExecutorError
 from curator.executors.base import Unit
 from curator.executors.ray_data.plan import WorkerPlan, cut_chain, plan_workers
@@ -190,7 +191,18 @@ class Datasets:
             reported: CuratorError | None = ray.get(self.register.error.remote(), timeout=_FETCH_S)
         except RayError as lost:
             return ExecutorError(f"{names}: the driver's node lost a process of this run: {lost}")
-        return reported or ExecutorError(f"{names}: Ray Data ended with {type(error).__name__}: {error}")
+        if reported is not None:
+            return reported
+        from ray.data.exceptions import ExecutionTimeoutError
+
+        reason = f"{names}: Ray Data ended with {type(error).__name__}: {error}"
+        if isinstance(error, ExecutionTimeoutError):
+            needs = "; ".join(f"{step.name}: {describe_needs(step.resources)}" for step in chain)
+            reason += (
+                f"\nThat is executor.stall_timeout_s={self.config['stall_timeout_s']:g}. A worker needs {needs}. "
+                f"The nodes have {describe_offers(self.offers)}; free now is {describe_offers(available_offers())}."
+            )
+        return ExecutorError(reason)
 
     def _wait_for_workers(self, limit_s: float) -> None:
         """Wait until every worker has torn its stages down or is long dead; Ray Data only lets go of them."""
