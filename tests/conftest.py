@@ -59,6 +59,23 @@ def pytest_collection_modifyitems(items):
     items.sort(key=lambda item: [-shares[_share(item.nodeid)] for shares in counts.values()])
 
 
+_TIMER = pytest.StashKey()
+
+
+@pytest.hookimpl(wrapper=True, optionalhook=True)
+def pytest_timeout_set_timer(item, settings):
+    item.stash[_TIMER] = settings
+    return (yield)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item):
+    """A test that failed has lost its timer: its second try gets one of its own."""
+    settings = item.stash.get(_TIMER, None)
+    if getattr(item, "execution_count", 1) > 1 and settings is not None and not settings.func_only:
+        item.ihook.pytest_timeout_set_timer(item=item, settings=settings)
+
+
 @pytest.fixture(scope="session")
 def shared_corpora():
     """The folder of the shared corpora; tests that need it skip where it is not."""

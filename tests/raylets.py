@@ -82,6 +82,13 @@ class Raylets:
     def remove(self, node_id, *, allow_graceful):
         self.cluster.remove_node(self.node(node_id), allow_graceful=allow_graceful)
 
+    def renew(self):
+        """New nodes in the places of all but the head."""
+        for node in list(self.cluster.worker_nodes):
+            self.cluster.remove_node(node, allow_graceful=False)
+        self.mend()
+        self.cluster.wait_for_nodes()
+
     def mend(self):
         """Take dead nodes out, and put new ones in their places."""
         for node in list(self.cluster.worker_nodes):
