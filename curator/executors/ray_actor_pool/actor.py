@@ -20,6 +20,7 @@ from curator.cluster.topology import get_worker_metadata_and_node_id
 from curator.errors import CuratorError, ExecutorError
 from curator.executors.freed_memory import keep_freed_memory
 from curator.executors.isolation import ProbeOutcome
+from curator.executors.open_files import reserve_open_files
 from curator.executors.orphans import end_with_parent
 from curator.executors.ray_actor_pool.probe import run_probe
 from curator.executors.worker import StepWorker
@@ -78,6 +79,7 @@ class PoolWorker:
     def __init__(self) -> None:
         end_with_parent()
         keep_freed_memory()
+        reserve_open_files()
         # Before a stage arrives: what it imports may look for them.
         take_secrets()
         self._step: Step | None = None

@@ -21,6 +21,7 @@ from curator.cluster import get_worker_metadata_and_node_id
 from curator.cluster.secrets import take_secrets
 from curator.errors import CuratorError, ExecutorError
 from curator.executors.freed_memory import keep_freed_memory
+from curator.executors.open_files import reserve_open_files
 from curator.executors.ray_data.rows import Row, from_frame, to_frame
 from curator.executors.worker import StepWorker
 from curator.pipeline import Step
@@ -136,6 +137,7 @@ def _watch(assignment: Assignment, done: threading.Event) -> None:
 def _set_up(assignment: Assignment) -> StepWorker:
     take_secrets()
     keep_freed_memory()
+    reserve_open_files()
     worker = StepWorker(assignment.step, assignment.attempts)
     try:
         worker.setup(get_worker_metadata_and_node_id()[1])
