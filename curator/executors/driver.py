@@ -35,7 +35,7 @@ from curator.stages.io.byte_stream import is_remote
 from curator.stages.io.inputs import EMBEDDED
 from curator.stages.io.output_file import is_full, storage_error
 from curator.stopping import check_stop, hold_stops
-from curator.tasks import ResultTask, Task
+from curator.tasks import ResultTask
 
 if TYPE_CHECKING:
     from curator.executors.base import BaseExecutor
@@ -103,7 +103,7 @@ def _run_planned(
         with Progress(shown, interval_s=executor.progress_interval) as progress:
             for step in plan.steps:
                 if isinstance(step, OnePass):
-                    both = _run_step(executor, step, handover.units(step), plan, scratch, progress)
+                    both = _run_step(executor, step, handover, scratch, progress)
                     for part, results in zip((step.first, step.second), both, strict=True):
                         accounts.add(part, results)
                         _check_quarantine(plan, accounts, results)
@@ -112,7 +112,7 @@ def _run_planned(
                     continue
                 taken = None if shared is None else shared.take(step, scratch)
                 if taken is None:
-                    (taken,) = _run_step(executor, step, handover.units(step), plan, scratch, progress)
+                    (taken,) = _run_step(executor, step, handover, scratch, progress)
                 results = taken
                 accounts.add(step, results)
                 if shared is not None:
@@ -197,12 +197,13 @@ def _check_quarantine(plan: Plan, accounts: Accounts, results: Sequence[ResultTa
 
 
 def _run_step(
-    executor: BaseExecutor, step: Step, units: list[list[Task]], plan: Plan, scratch: Scratch, progress: Progress
+    executor: BaseExecutor, step: Step, handover: Handover, scratch: Scratch, progress: Progress
 ) -> list[list[ResultTask]]:
     """The results of each part of a step: two if it joins two passes, and one otherwise."""
+    units = handover.units(step)
     parts = (step.first, step.second) if isinstance(step, OnePass) else (step,)
     results: list[dict[int, ResultTask]] = [{} for _ in parts]
-    total = plan.bytes_of(step)
+    total = handover.plan.bytes_of(step)
     with progress.step(step.name, total_bytes=total, num_units=len(units)) as shown:
         for unit, tasks in executor.run_step(step, units, scratch.attempts, shown.add_bytes):
             for part, made, result in zip(parts, results, tasks, strict=True):
@@ -210,6 +211,7 @@ def _run_step(
                 made[unit] = scratch.commit(part.ordinal, units[unit][0].task_id, result)
             split = getattr(units[unit][0], "split", None)
             shown.unit_done(0 if split is None else split.size_bytes)
+            handover.give_back()
             check_stop()
     if missing := len(units) - len(results[0]):
         raise ExecutorError(f"{step.name}: {missing:,} of {len(units):,} units never came back. Nothing is published.")

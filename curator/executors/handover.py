@@ -1,7 +1,8 @@
 """What the steps of a run hand on to one another: the units of a step, from what the steps before it left.
 
 Results come in, small tasks go out; the driver sees counts and names of files only. What no later step needs any more
-is given back as soon as that is certain: keys when the last range of bands has been taken, rounds when all have run.
+is given back: rounds when all have run, keys when the last range of bands has been taken, once the next step is at
+work, so that its workers do not wait for it.
 """
 
 from __future__ import annotations
@@ -44,6 +45,8 @@ class Handover:
     """The results of the rounds before that."""
     _removals: list[tuple[str, list[str]]] = field(default_factory=list)
     """Stage and removal files of each barrier since the last segment."""
+    _spent: list[str] = field(default_factory=list)
+    """Files that no later step needs."""
 
     def units(self, step: Step) -> list[list[Task]]:
         """The units of a step, all steps before it being finished."""
@@ -75,8 +78,7 @@ class Handover:
             self._round += results
             if step.iteration < len(step.shuffle.get_band_iterations()) - 1:
                 return
-            for path in self._key_files(step):
-                Path(path).unlink()
+            self._spent += self._key_files(step)
         elif results:
             self._finished += self._round
             self._round = results
@@ -85,6 +87,11 @@ class Handover:
             write_removals_index(self.scratch.step_file(step.ordinal, "removals.json"), self._removals)
             self.scratch.discard(self._finished)
             self._round, self._finished = [], []
+
+    def give_back(self) -> None:
+        """Remove what no later step needs; a file of a moderate run takes 0.1 ms, so this is for idle moments."""
+        while self._spent:
+            Path(self._spent.pop()).unlink()
 
     def _known_keys(self, step: Segment) -> str:
         """Where the run's own keys are listed for a segment that reads earlier corpora; empty if it is no use."""
