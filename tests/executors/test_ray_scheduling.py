@@ -265,7 +265,7 @@ def split_unit(number, size_bytes):
 
 @pytest.mark.parametrize(
     ("seconds", "num_ready", "size"),
-    [(0.029, 40, 5), (0.029, 12, 2), (0.029, 5, 1), (0.1, 40, 1), (2.0, 40, 1), (1e-4, 10_000, 64)],
+    [(0.029, 40, 5), (0.029, 12, 4), (0.029, 7, 2), (0.029, 5, 1), (0.1, 40, 1), (2.0, 40, 1), (1e-4, 10_000, 64)],
 )
 def test_splits_go_together_once_two_were_short_and_fewer_do_near_the_end(seconds, num_ready, size):
     calls = SegmentCalls(0, planned(), "attempts", is_last=True)

@@ -39,8 +39,11 @@ TWO_IN_FLIGHT_S = 1.0
 _SHORT_S = 0.02
 """Calls that take longer are better left to whoever is done first, if they are the last ones."""
 
-_SHARES = 3
-"""Calls for each worker that what is ready should at least make, so that nobody has much to do when others are done."""
+_SHARES = 1.5
+"""Calls for each worker that what is ready should at least make, so that nobody has much to do when others are done.
+
+A call costs 3 ms beside splits of 33 ms: with 3 of these, two workers took 2 % longer for 600 MB as for 2 GB.
+"""
 
 _OVERDUE_S = 1.0
 _OVERDUE_TIMES = 8
