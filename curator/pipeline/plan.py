@@ -13,6 +13,7 @@ from curator.pipeline.columns import source_columns
 from curator.pipeline.one_pass import join_passes, separate_passes
 from curator.pipeline.segments import OnePass, Segment, Step, build_steps
 from curator.stages.base import ProcessingStage, ShuffleStage, SinkStage, SourceStage, SplitPlan
+from curator.stages.identity import json_settings
 from curator.stages.io.inputs import EMBEDDED
 from curator.stages.io.splits import number_splits
 from curator.tasks import InputFile, Split
@@ -128,7 +129,8 @@ def plan_run(stages: Sequence[ProcessingStage], *, executor: str = "", one_pass_
             once; 0 if there is no such worker.
 
     Raises:
-        ConfigError: a pipeline that does not begin with a source and end with a sink, or an input that is not there.
+        ConfigError: a pipeline that does not begin with a source and end with a sink, an input that is not there, or
+            settings that have no JSON value.
     """
     build_steps(stages)
     source, sink = stages[0], stages[-1]
@@ -151,6 +153,14 @@ def plan_run(stages: Sequence[ProcessingStage], *, executor: str = "", one_pass_
         needed = [column for column in stage.required_columns() if column not in made]
         lacking = [] if is_estimated else source.doubts(plan.splits, needed)
         problems += [f"stages.{stage.name}: {sentence}" for sentence in lacking]
+    identities = []
+    for stage in (source, *resolved[1:]):
+        try:
+            settings = json_settings(stage)
+        except ConfigError as error:
+            problems += error.problems
+        else:
+            identities.append({"name": stage.name, "class": type(stage).__qualname__, "settings": settings})
     if problems:
         raise ConfigError(problems)
     if getattr(source, "shard_count", None) and not all(isinstance(step, Segment) for step in steps):
@@ -166,10 +176,7 @@ def plan_run(stages: Sequence[ProcessingStage], *, executor: str = "", one_pass_
         ignored=plan.ignored,
         output_path=str(getattr(sink, "output_path", "")),
         executor=executor,
-        stages=[
-            {"name": stage.name, "class": type(stage).__qualname__, "settings": stage.settings()}
-            for stage in (source, *resolved[1:])
-        ],
+        stages=identities,
         notes=[f"{stage.name}: {note}" for stage in resolved for note in stage.notes()],
     )
 

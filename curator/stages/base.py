@@ -114,7 +114,11 @@ class ProcessingStage(ABC):
         return {}
 
     def settings(self) -> dict[str, Any]:
-        """What decides the result, as JSON values: the part of the configuration that a fingerprint covers."""
+        """What decides the result: the part of the configuration that a fingerprint covers.
+
+        All attributes whose names do not begin with ``_``. Their values are those of JSON, or paths, sets, dataclasses,
+        functions and classes; a stage that holds something else overrides this.
+        """
         return {
             key: value
             for key, value in sorted(vars(self).items())

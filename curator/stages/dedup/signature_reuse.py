@@ -24,6 +24,7 @@ from curator.stages.dedup.signature_files import (
     open_signatures,
 )
 from curator.stages.dedup.signature_source import with_earlier
+from curator.stages.identity import json_settings
 from curator.stages.io.byte_stream import is_remote
 from curator.stages.io.shards import shard_directory
 from curator.tasks import Split
@@ -157,7 +158,7 @@ def described(before: Sequence[ProcessingStage]) -> list[dict[str, Any]]:
     return [
         {
             "name": stage.name,
-            "settings": {k: v for k, v in stage.settings().items() if number or k not in _UNDECIDED_READING},
+            "settings": {k: v for k, v in json_settings(stage).items() if number or k not in _UNDECIDED_READING},
         }
         for number, stage in enumerate(before)
         if not (isinstance(stage, ShuffleStage) and stage.keys_are_independent)

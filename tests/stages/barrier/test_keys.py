@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-from curator import ExactDeduplication, LocalExecutor, Pipeline, Read, Write, verify_output
+from curator import ExactDeduplication, LocalExecutor, Pipeline, ProcessingStage, Read, Write, verify_output
 from curator.stages.barrier.keys import (
     NUM_SLICES,
     KeysWriter,
@@ -18,6 +18,21 @@ from curator.stages.barrier.keys import (
 )
 from curator.stages.barrier.removals import read_removals, write_removals
 from curator.stages.base import REMOVALS
+
+
+class CountKeyFiles(ProcessingStage):
+    """Counts the files of keys in a run's scratch space while documents pass."""
+
+    name = "count_key_files"
+
+    def __init__(self, scratch, found):
+        self.scratch = scratch
+        self._found = found
+
+    def process(self, batch):
+        if len(batch.rows):
+            self._found.append(len(list(self.scratch.glob("attempts/*/keys-*.arrow"))))
+        return batch
 
 
 def keys_of(high, first=0):
@@ -97,6 +112,16 @@ def test_no_file_of_a_run_stays_mapped_when_it_is_over(tmp_path):
     executor = LocalExecutor({"one_pass_bytes": 0})
     assert Pipeline(stages).run(executor, show_progress=False).counts["removed"] == 5
     assert str(tmp_path) not in Path("/proc/self/maps").read_text(encoding="utf-8")
+
+
+def test_keys_that_nobody_needs_go_as_soon_as_the_next_step_has_begun(tmp_path):
+    (tmp_path / "in").mkdir()
+    for name in "abc":
+        (tmp_path / "in" / f"{name}.jsonl").write_bytes(b'{"id": "1", "text": "%s"}\n' % name.encode())
+    look = CountKeyFiles(tmp_path / "out._curator", [])
+    stages = [Read(str(tmp_path / "in")), ExactDeduplication(), look, Write(tmp_path / "out", durability="fast")]
+    assert Pipeline(stages).run(LocalExecutor({"one_pass_bytes": 0}), show_progress=False).counts["kept"] == 3
+    assert look._found == [3, 0, 0]
 
 
 @pytest.mark.parametrize("content", [b"", b"\n\n", b"not json\n", b'{"text": ""}\n', b'{"no": "text"}\n'])
