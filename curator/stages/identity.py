@@ -43,9 +43,9 @@ def json_settings(stage: ProcessingStage) -> dict[str, Any]:
             made[key] = _plain(value)
         except TypeError as error:
             problems.append(
-                f"stages.{stage.name}: {key} is or holds a {error}, which does not say what it is, so runs with "
-                "different ones could not be told apart. Give text, numbers, lists or dicts, keep it under a name that "
-                "begins with '_', or return what decides the result from settings()."
+                f"stages.{stage.name}.{key}: a value of type '{error}' does not say what it is, so runs with different "
+                "ones could not be told apart. Give text, numbers, lists or dicts, keep it under a name that begins "
+                "with '_', or return what decides the result from settings()."
             )
     if problems:
         raise ConfigError(problems)
