@@ -230,15 +230,20 @@ def describe_needs(resources: Resources) -> str:
 
 
 def describe_offers(offers: Iterable[NodeOffer]) -> str:
-    """What each node has, by the start of its id.
+    """What each node has, by the start of its id, and its labels but those that Ray gives to every node.
 
     Example:
-        >>> describe_offers([NodeOffer(node_id="5a0f17c2be", cpus=4), NodeOffer(node_id="91d3a8c44f", cpus=2, gpus=1)])
-        '5a0f17c2: 4 CPU, 0 GPU; 91d3a8c4: 2 CPU, 1 GPU'
+        >>> west = NodeOffer(node_id="91d3a8c44f", cpus=2, gpus=1, labels={"zone": "west"})
+        >>> describe_offers([NodeOffer(node_id="5a0f17c2be", cpus=4), west])
+        '5a0f17c2: 4 CPU, 0 GPU; 91d3a8c4: 2 CPU, 1 GPU, zone=west'
         >>> describe_offers([])
         'nothing'
     """
-    return "; ".join(f"{offer.node_id[:8]}: {_amounts(offer.amounts())}" for offer in offers) or "nothing"
+    described = []
+    for offer in offers:
+        labels = [f"{label}={value}" for label, value in offer.labels.items() if not label.startswith("ray.io/")]
+        described.append(f"{offer.node_id[:8]}: {', '.join([_amounts(offer.amounts()), *labels])}")
+    return "; ".join(described) or "nothing"
 
 
 def _amounts(amounts: Mapping[str, float]) -> str:
