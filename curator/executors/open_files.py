@@ -24,7 +24,8 @@ def reserve_open_files(count: int = _OPEN_FILES) -> int:
         >>> reserve_open_files(64)
         64
     """
-    most = min(count, resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    most = count if limit == resource.RLIM_INFINITY else min(count, limit)
     with open(os.devnull, "rb") as handle, contextlib.suppress(OSError):
         os.close(fcntl.fcntl(handle, fcntl.F_DUPFD_CLOEXEC, most - 1))
     return most

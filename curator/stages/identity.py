@@ -11,6 +11,7 @@ import enum
 import json
 import os
 from collections.abc import Mapping, Set
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -62,7 +63,7 @@ def _plain(value: Any) -> Any:  # noqa: ANN401
     if isinstance(value, os.PathLike):
         return os.fsdecode(value)
     if isinstance(value, Mapping):
-        return {key: _plain(each) for key, each in value.items()}
+        return {_key(key): _plain(each) for key, each in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(each) for each in value]
     if isinstance(value, Set):
@@ -72,10 +73,19 @@ def _plain(value: Any) -> Any:  # noqa: ANN401
     return _place(value)
 
 
+def _key(key: Any) -> str:  # noqa: ANN401
+    plain = _plain(key)
+    if isinstance(plain, list | dict):
+        raise TypeError(type(key).__qualname__)
+    return plain if isinstance(plain, str) else json.dumps(plain)
+
+
 def _place(value: Any) -> str:  # noqa: ANN401
     """Where a function or a class is defined; of a lambda, which has no name, the line as well."""
     module, name = getattr(value, "__module__", None), getattr(value, "__qualname__", None)
-    if not (callable(value) and isinstance(module, str) and isinstance(name, str)):
+    belongs_to = getattr(value, "__self__", None)
+    is_free = belongs_to is None or isinstance(belongs_to, type | ModuleType)
+    if not (callable(value) and is_free and isinstance(module, str) and isinstance(name, str)):
         raise TypeError(type(value).__qualname__)
     code = getattr(value, "__code__", None)
     line = f":{code.co_firstlineno}" if name.endswith("<lambda>") and code is not None else ""

@@ -50,7 +50,7 @@ def test_settings_become_values_of_json():
         level=Level.LOW,
         kind=Holds,
         keep=Holds.keep,
-        nested={"x": [{"y": Path("z")}]},
+        nested={"x": [{"y": Path("z")}], 2: "two", Path("p"): None},
         _hidden=object(),
     )
     made = json_settings(stage)
@@ -64,7 +64,7 @@ def test_settings_become_values_of_json():
         "level": 1,
         "kind": f"{__name__}.Holds",
         "keep": f"{__name__}.Holds.keep",
-        "nested": {"x": [{"y": "z"}]},
+        "nested": {"x": [{"y": "z"}], "2": "two", "p": None},
     }
 
 
@@ -76,7 +76,9 @@ def test_two_lambdas_are_two_things():
     assert json_settings(Holds(keep=first)) != json_settings(Holds(keep=second))
 
 
-@pytest.mark.parametrize("value", [object(), [object()], {"x": np.zeros(2)}, b"bytes", iter(())])
+@pytest.mark.parametrize(
+    "value", [object(), [object()], {"x": np.zeros(2)}, b"bytes", iter(()), {(1, 2): 3}, Holds().process]
+)
 def test_a_setting_that_says_nothing_about_itself_is_refused_before_any_work(value, tmp_path):
     corpus = tmp_path / "in.jsonl"
     corpus.write_bytes(b'{"id": "1", "text": "a"}\n')
